@@ -1,0 +1,350 @@
+package core
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/polycred/polycred/core/internal/endpoint"
+	"github.com/polycred/polycred/core/internal/oauth"
+	"github.com/polycred/polycred/crypto"
+	"github.com/polycred/polycred/storage"
+	"github.com/polycred/polycred/storage/sealed"
+)
+
+// maxParam is the most bytes that a parameter of a callback may have.
+const maxParam = 8 << 10
+
+// CallbackInput is what came in at the redirect URI.
+type CallbackInput struct {
+	Integration string     // the last element of the path
+	Values      url.Values // the query, or the form of a POST
+	Browser     string     // what ConnectInput.Browser or BeginConnect was given, as this browser presents it
+}
+
+// ConnectResult is what came of a connect session.
+type ConnectResult struct {
+	User       string
+	Credential Credential // zero beside an error
+	ReturnURL  string     // as ConnectInput had it
+	Replayed   bool       // the session was finished before; this is what came of it then
+}
+
+// Callback finishes a connect session: it checks that state, integration and browser belong together, spends the code,
+// finds out which account answered, applies the rules and stores the credential, all or nothing.
+//
+// A session is good for one callback. The same browser coming again gets the stored outcome and nothing is exchanged;
+// while the exchange runs it waits. Once the browser has matched, a result with User and ReturnURL stands beside the
+// error too, so that the person can be led back.
+//
+// Errors: InputError; ErrSession for an unknown, foreign or lost session, ErrSessionExpired, ErrBrowser: nothing was
+// changed. ErrDenied, ProviderError, and those of the rules: ErrAlreadyConnected, AmbiguousError, ErrAccountMismatch,
+// ErrAccountConnected, ErrExternalID, ErrNotFound when the account to be reconnected is gone, ErrDeleting: the session
+// is used up, no account was changed.
+func (e *Engine) Callback(ctx context.Context, in CallbackInput) (*ConnectResult, error) {
+	result, err := e.callback(ctx, in)
+	if err != nil {
+		return result, fmt.Errorf("callback of %s: %w", clip(in.Integration), err)
+	}
+	return result, nil
+}
+
+func (e *Engine) callback(ctx context.Context, in CallbackInput) (*ConnectResult, error) {
+	if err := checkName(in.Integration); err != nil {
+		return nil, err
+	}
+	for name, values := range in.Values {
+		if len(values) > 1 && (name == "state" || name == "code" || name == "iss" || name == "error") {
+			return nil, invalid(name, "is there twice (RFC 6749 §3.1)")
+		}
+		for _, value := range values {
+			if len(value) > maxParam {
+				return nil, invalid(clip(name), "is too long")
+			}
+		}
+	}
+	state := in.Values.Get("state")
+	if state == "" {
+		return nil, invalid("state", "is missing: this is no answer to a connect session")
+	}
+	key := sessionKey(state)
+	for started := time.Now(); ; {
+		record, rev, err := e.session(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		if record.Integration != in.Integration {
+			return nil, fmt.Errorf("%w: it belongs to another integration", ErrSession)
+		}
+		if record.Phase == sessionUnbound || !record.from(in.Browser) {
+			return nil, ErrBrowser
+		}
+		result := &ConnectResult{User: record.User, ReturnURL: record.ReturnURL}
+		switch record.Phase {
+		case sessionDone:
+			result.Replayed = true
+			return result, e.replay(ctx, &record, result)
+		case sessionExchanging:
+			if e.now().Sub(record.Exchanging.time()) > e.exchangeTime() || time.Since(started) > e.exchangeTime() {
+				return result, fmt.Errorf("%w: it was spent without outcome; start again", ErrSession)
+			}
+			if err := pause(ctx, 50*time.Millisecond); err != nil {
+				return result, err
+			}
+			continue
+		}
+		if !e.now().Before(record.Expires.time()) {
+			return result, ErrSessionExpired
+		}
+		if in.Values.Get("code") == "" && in.Values.Get("error") == "" {
+			return result, invalid("code", "is missing: the provider sent neither a code nor an error")
+		}
+		record.Phase, record.Exchanging = sessionExchanging, toMillis(e.now())
+		tx := e.db.Begin(ctx)
+		rev = e.tables.sessions.Put(tx, &record, rev, key)
+		if err := tx.Commit(ctx); conflicted(err) {
+			continue // the same browser came twice at once
+		} else if err != nil {
+			return result, err
+		}
+		return result, e.finish(ctx, &record, rev, key, in.Values, result)
+	}
+}
+
+// exchangeTime bounds what happens between claiming a session and its outcome: the token call for each client secret,
+// the identity call, and the store.
+func (e *Engine) exchangeTime() time.Duration { return 3*e.opts.ProviderTimeout + 10*time.Second }
+
+// pause waits, but not longer than ctx.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// from compares in constant time whether the session was begun in this browser.
+func (r *sessionRecord) from(browser string) bool {
+	return browser != "" && subtle.ConstantTimeCompare(r.Browser, digest("browser", browser)) == 1
+}
+
+// replay tells the outcome of a finished session again.
+func (e *Engine) replay(ctx context.Context, record *sessionRecord, result *ConnectResult) error {
+	if record.Code != "" {
+		return errorOf(record.Code, record.Text)
+	}
+	credential, _, err := e.tables.credentials.Get(ctx, record.User, record.Credential)
+	if errors.Is(err, storage.ErrNotFound) {
+		return fmt.Errorf("credential %s: %w: it was disconnected since", record.Credential, ErrNotFound)
+	}
+	if err != nil {
+		return err
+	}
+	result.Credential = credential.public(record.User)
+	return nil
+}
+
+// finish does what a claimed session is for, and writes the outcome down whatever it is. It goes on when the browser
+// has left: the code can be spent only once.
+func (e *Engine) finish(ctx context.Context, record *sessionRecord, rev storage.Rev, key string, values url.Values, result *ConnectResult) error {
+	done, err := e.begin()
+	if err != nil {
+		return err
+	}
+	defer done()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.exchangeTime())
+	defer cancel()
+
+	g, err := e.authorized(ctx, record, values)
+	if err == nil {
+		var connected credentialRecord
+		connected, err = e.commit(ctx, g, func(tx *sealed.Tx, credential string) {
+			record.Phase, record.Credential = sessionDone, credential
+			e.tables.sessions.Put(tx, record, rev, key)
+		})
+		if err == nil {
+			result.Credential = connected.public(record.User)
+			return nil
+		}
+	}
+
+	record.Phase, record.Credential, record.Code, record.Text = sessionDone, "", codeOf(err), err.Error()
+	tx := e.db.Begin(ctx)
+	e.tables.sessions.Put(tx, record, rev, key)
+	if failed := tx.Commit(ctx); failed != nil {
+		e.log.ErrorContext(ctx, "the outcome of a connect session could not be stored", "session", record.ID, "error", failed)
+	}
+	e.log.InfoContext(ctx, "an account could not be connected", "integration", record.Integration, "session", record.ID, "error", err)
+	return err
+}
+
+// authorized turns the provider's answer into a grant: issuer check, code exchange, identity.
+func (e *Engine) authorized(ctx context.Context, record *sessionRecord, values url.Values) (*grant, error) {
+	p, err := e.freshProvider(ctx, record.Integration)
+	if err != nil {
+		return nil, err
+	}
+	if p.OAuth2 == nil {
+		return nil, fmt.Errorf("%w: the integration was changed; start again", ErrSession)
+	}
+	if err := p.checkIssuer(values); err != nil {
+		return nil, err
+	}
+	if code := values.Get("error"); code != "" {
+		return nil, p.refusal(code)
+	}
+	g := &grant{wish: record.wish(), variables: cloneMap(record.Variables)}
+	tokenURL, err := p.callbackHosts(values, record.TokenURL, g.variables)
+	if err != nil {
+		return nil, err
+	}
+	endpoint, err := e.tokenEndpoint(ctx, p, tokenURL, record.ClientID)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := endpoint.Exchange(ctx, values.Get("code"), record.RedirectURI, record.Verifier)
+	if err != nil {
+		return nil, p.failure("exchange", err)
+	}
+	if err := p.tokenHosts(answer, g.variables); err != nil {
+		return nil, err
+	}
+	if g.account, err = e.identify(ctx, p, answer, record, tokenURL, g.variables); err != nil {
+		return nil, err
+	}
+	g.access, g.refresh, g.tokenType, g.lifetime = answer.AccessToken, answer.RefreshToken, answer.TokenType, answer.Lifetime
+	if g.scopes = answer.Scopes; g.scopes == nil {
+		g.scopes = p.OAuth2.Scopes
+	}
+	return g, nil
+}
+
+// checkIssuer stops a mix-up of authorization servers (RFC 9207 §2.4).
+func (p *provider) checkIssuer(values url.Values) error {
+	iss := values.Get("iss")
+	switch {
+	case p.OAuth2.Issuer == "" || iss == p.OAuth2.Issuer:
+		return nil
+	case iss == "" && !p.OAuth2.RequireIssuer:
+		return nil
+	}
+	return p.problem("authorize", FailurePermanent, "the answer names another issuer than this integration's")
+}
+
+// refusal is the error that an authorization server redirected with (RFC 6749 §4.1.2.1).
+func (p *provider) refusal(code string) error {
+	if code == "access_denied" {
+		return fmt.Errorf("%s: %w", p.Name, ErrDenied)
+	}
+	class := FailurePermanent
+	if code == "server_error" || code == "temporarily_unavailable" {
+		class = FailureTransient
+	}
+	return &ProviderError{Integration: p.Name, Op: "authorize", Class: class, Code: oauth.CleanCode(code), Reason: "the provider refused"}
+}
+
+// callbackHosts takes the hosts that the provider sent with the browser, and returns the token URL: the session's, but
+// for a host that the integration lists by name (security 3).
+func (p *provider) callbackHosts(values url.Values, tokenURL string, vars map[string]string) (string, error) {
+	for _, sent := range p.SentHosts {
+		if sent.In != SentInCallback {
+			continue
+		}
+		raw := values.Get(sent.Field)
+		if raw == "" && sent.Optional {
+			continue
+		}
+		accept := endpoint.ParseSent
+		if sent.TokenHost {
+			accept = endpoint.ParseSentExact
+		}
+		origin, err := accept(raw, sent.Hosts)
+		if err != nil {
+			return "", p.problem("authorize", FailurePermanent, "the provider sent no "+sent.Field+" that the integration lists")
+		}
+		vars[sent.Field] = origin
+		if sent.TokenHost {
+			u, err := url.Parse(tokenURL)
+			if err != nil {
+				return "", err
+			}
+			tokenURL = origin + u.EscapedPath()
+		}
+	}
+	return tokenURL, nil
+}
+
+// tokenHosts takes the hosts that the provider sent with the token.
+func (p *provider) tokenHosts(answer *oauth.Answer, vars map[string]string) error {
+	for _, sent := range p.SentHosts {
+		if sent.In != SentInToken {
+			continue
+		}
+		raw := oauth.Field(answer.Fields, sent.Field)
+		if raw == "" && sent.Optional {
+			continue
+		}
+		origin, err := endpoint.ParseSent(raw, sent.Hosts)
+		if err != nil {
+			return p.problem("exchange", FailurePermanent, "the provider sent no "+sent.Field+" that the integration lists")
+		}
+		vars[sent.Field] = origin
+	}
+	return nil
+}
+
+// tokenEndpoint returns the token endpoint of an integration with its live client secrets.
+func (e *Engine) tokenEndpoint(ctx context.Context, p *provider, tokenURL, clientID string) (*oauth.Endpoint, error) {
+	var secrets []crypto.Secret
+	if p.OAuth2.ClientAuth != ClientAuthNone {
+		var err error
+		if secrets, _, err = e.secrets(ctx, p.Name); err != nil {
+			return nil, err
+		}
+		if len(secrets) == 0 {
+			return nil, p.problem("exchange", FailurePermanent, "the integration has no client secret: call SetClientSecret")
+		}
+	}
+	auth := oauth.Basic
+	if p.OAuth2.ClientAuth != "" {
+		auth = oauth.Auth(p.OAuth2.ClientAuth)
+	}
+	return &oauth.Endpoint{
+		URL: tokenURL, ClientID: clientID, Secrets: secrets, Auth: auth, Params: p.OAuth2.TokenParams, Do: e.out.Do, Now: e.now,
+	}, nil
+}
+
+// problem is a ProviderError without a status.
+func (p *provider) problem(op string, class FailureClass, reason string) error {
+	return &ProviderError{Integration: p.Name, Op: op, Class: class, Reason: reason}
+}
+
+// failure turns an error of the token endpoint into a ProviderError.
+func (p *provider) failure(op string, err error) error {
+	var f *oauth.Error
+	if !errors.As(err, &f) {
+		return err
+	}
+	class := FailureClass(f.Class)
+	if f.Class == oauth.Rejected { // our own configuration: the accounts are as good as before
+		class = FailureTransient
+	}
+	reason := f.Reason
+	if f.Class == oauth.Rejected && (f.Status == http.StatusUnauthorized || f.Code == "invalid_client") {
+		reason = "the provider rejects the client id or secret of the integration"
+	}
+	if f.Err != nil {
+		reason += ": " + f.Err.Error()
+	}
+	return &ProviderError{
+		Integration: p.Name, Op: op, Class: class, Status: f.Status, Code: f.Code, Reason: reason, RetryAfter: f.RetryAfter, err: f.Err,
+	}
+}

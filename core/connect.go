@@ -1,0 +1,277 @@
+package core
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/oauth2"
+
+	"github.com/polycred/polycred/crypto"
+	"github.com/polycred/polycred/storage"
+)
+
+// sessionRetention is how long the outcome of a connect session can be asked for after the session expired.
+const sessionRetention = time.Hour
+
+// ConnectInput says what is to be connected.
+type ConnectInput struct {
+	// Integration is its name; it has to be one with OAuth. Keys are connected with User.AddKey.
+	Integration string
+	// AllowMultiple adds an account beside those that are connected; otherwise a connected account is an error (rule 1).
+	AllowMultiple bool
+	// Into authorises a connected account anew, named by its id or external id: its id and settings stay (rule 3).
+	Into string
+	// ExternalID is the application's own name for a new account, unique for the user and integration; surrounding space
+	// and a leading "ext:" are cut off. Not together with Into (rule 5).
+	ExternalID string
+	// ReturnURL is handed back with the result: where the application wants its user next. One of Options.ReturnURLs.
+	ReturnURL string
+	// Browser is something that only the person's browser can present again at the callback, such as the id of its login
+	// session or a cookie of at least 128 random bits. It is stored only as a digest. Empty leaves the session without
+	// URL until Engine.BeginConnect binds it.
+	Browser string
+	// Variables are values for the integration's Variables, such as the subdomain of the person's workspace.
+	Variables map[string]string
+}
+
+// ConnectSession is one attempt to connect an account. It is good for one callback, from one browser, until Expires.
+type ConnectSession struct {
+	ID string
+	// Handle names the session to Engine.BeginConnect. Whoever has it may begin the flow in their browser, so hand it only
+	// to the person themselves.
+	Handle string
+	// URL is the provider's page to send the browser to; empty until a browser is bound.
+	URL     string
+	Expires time.Time
+}
+
+// Connect begins to connect an account over OAuth and returns the session. Nothing is changed but that session is
+// stored; the account is there once Engine.Callback returned it.
+//
+// Errors: InputError, ErrNotFound for the integration or Into, ErrDeleting, and what the rules say of the accounts there
+// are: ErrAlreadyConnected, AmbiguousError, ErrExternalID. The rules are applied again when the account answers.
+func (u *User) Connect(ctx context.Context, in ConnectInput) (*ConnectSession, error) {
+	session, err := u.connect(ctx, in)
+	if err != nil {
+		return nil, fmt.Errorf("connect %s: %w", clip(in.Integration), err)
+	}
+	return session, nil
+}
+
+func (u *User) connect(ctx context.Context, in ConnectInput) (*ConnectSession, error) {
+	if err := u.check(); err != nil {
+		return nil, err
+	}
+	e := u.e
+	p, err := e.freshProvider(ctx, in.Integration)
+	switch {
+	case err != nil:
+		return nil, err
+	case p.OAuth2 == nil:
+		return nil, invalid("integration", "is connected with a key: call AddKey")
+	case e.opts.CallbackURL == "":
+		return nil, invalid("callbackUrl", "is not set: OAuth needs Options.CallbackURL")
+	case in.ReturnURL != "" && !slices.Contains(e.opts.ReturnURLs, in.ReturnURL):
+		return nil, invalid("returnUrl", "is none of Options.ReturnURLs")
+	}
+	vars, err := p.checkVariables(in.Variables)
+	if err != nil {
+		return nil, err
+	}
+	w, err := u.wish(ctx, p, in.AllowMultiple, in.Into, in.ExternalID)
+	if err != nil {
+		return nil, err
+	}
+	tokenURL, err := p.token.Expand(vars)
+	if err != nil {
+		return nil, valueError(err)
+	}
+
+	now := e.now()
+	record := sessionRecord{
+		ID: newID(), User: u.id, Integration: p.Name, Created: toMillis(now), Expires: toMillis(now.Add(e.opts.ConnectTTL)),
+		Owner: u.person, Variables: vars, ReturnURL: in.ReturnURL,
+		AllowMultiple: w.allowMultiple, Into: w.into, ExternalID: w.externalID,
+		TokenURL: tokenURL.String(), RedirectURI: e.opts.CallbackURL + "/" + p.Name, ClientID: p.OAuth2.ClientID,
+		Nonce: crypto.NewSecret(newNonce()),
+	}
+	if p.OAuth2.PKCE != PKCERefused {
+		record.Verifier = crypto.NewSecret(oauth2.GenerateVerifier())
+	}
+	if in.Browser != "" {
+		record.Phase, record.Browser = sessionOpen, digest("browser", in.Browser)
+	}
+	handle := newNonce()
+	key := sessionKey(stateOf(handle))
+	tx := e.db.Begin(ctx)
+	e.tables.sessions.Put(tx, &record, 0, key)
+	e.tables.expiries.Mark(tx, record.sweepAt(), key)
+	if err := tx.Commit(ctx); err != nil {
+		return nil, err
+	}
+	return e.connectSession(p, &record, handle)
+}
+
+// BeginConnect binds a session that was made without a browser to this one, and returns it with its URL. A session is
+// bound once: the same browser gets the same URL again, any other ErrBrowser.
+// Errors: InputError, ErrSession for an unknown or finished session, ErrSessionExpired, ErrBrowser.
+func (e *Engine) BeginConnect(ctx context.Context, handle, browser string) (*ConnectSession, error) {
+	session, err := e.beginConnect(ctx, handle, browser)
+	if err != nil {
+		return nil, fmt.Errorf("begin connect: %w", err)
+	}
+	return session, nil
+}
+
+func (e *Engine) beginConnect(ctx context.Context, handle, browser string) (*ConnectSession, error) {
+	if browser == "" {
+		return nil, invalid("browser", "is empty: pass something that only this browser can present again")
+	}
+	key := sessionKey(stateOf(handle))
+	for {
+		record, rev, err := e.session(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case record.Phase == sessionUnbound:
+		case !record.from(browser):
+			return nil, ErrBrowser
+		case record.Phase != sessionOpen:
+			return nil, fmt.Errorf("%w: it was used already", ErrSession)
+		}
+		if !e.now().Before(record.Expires.time()) {
+			return nil, ErrSessionExpired
+		}
+		p, err := e.provider(ctx, record.Integration)
+		if err != nil {
+			return nil, err
+		}
+		if record.Phase == sessionUnbound {
+			record.Phase, record.Browser = sessionOpen, digest("browser", browser)
+			tx := e.db.Begin(ctx)
+			e.tables.sessions.Put(tx, &record, rev, key)
+			if err := tx.Commit(ctx); conflicted(err) {
+				continue
+			} else if err != nil {
+				return nil, err
+			}
+		}
+		return e.connectSession(p, &record, handle)
+	}
+}
+
+// connectSession is what the caller sees of a session, with the authorization URL (RFC 6749 §4.1.1) once it is bound.
+func (e *Engine) connectSession(p *provider, record *sessionRecord, handle string) (*ConnectSession, error) {
+	session := &ConnectSession{ID: record.ID, Handle: handle, Expires: record.Expires.time()}
+	if record.Phase == sessionUnbound {
+		return session, nil
+	}
+	u, err := p.authorization.Expand(record.Variables)
+	if err != nil {
+		return nil, valueError(err)
+	}
+	q := url.Values{}
+	for name, value := range p.OAuth2.AuthorizationParams {
+		q.Set(name, value)
+	}
+	if record.AllowMultiple && record.Into == "" {
+		for name, value := range p.OAuth2.AddAccountParams {
+			q.Set(name, value)
+		}
+	}
+	q.Set("response_type", "code")
+	q.Set("client_id", record.ClientID)
+	q.Set("redirect_uri", record.RedirectURI)
+	q.Set("state", stateOf(handle))
+	if len(p.OAuth2.Scopes) > 0 {
+		separator := p.OAuth2.ScopeSeparator
+		if separator == "" {
+			separator = " "
+		}
+		q.Set("scope", strings.Join(p.OAuth2.Scopes, separator))
+	}
+	if !record.Verifier.IsZero() {
+		q.Set("code_challenge", oauth2.S256ChallengeFromVerifier(record.Verifier.Reveal()))
+		q.Set("code_challenge_method", "S256")
+	}
+	if record.Verifier.IsZero() || slices.Contains(p.OAuth2.Scopes, "openid") {
+		q.Set("nonce", record.Nonce.Reveal())
+	}
+	u.RawQuery = q.Encode()
+	session.URL = u.String()
+	return session, nil
+}
+
+// stateOf returns the state parameter of the session that a handle names. The store holds only a digest of the state.
+func stateOf(handle string) string {
+	return base64.RawURLEncoding.EncodeToString(digest("state", handle))
+}
+
+func sessionKey(state string) string { return string(digest("session", state)) }
+
+// session reads a session; ErrSession says that there is none.
+func (e *Engine) session(ctx context.Context, key string) (sessionRecord, storage.Rev, error) {
+	if err := e.usable(); err != nil {
+		return sessionRecord{}, 0, err
+	}
+	record, rev, err := e.tables.sessions.Get(ctx, key)
+	if errors.Is(err, storage.ErrNotFound) {
+		return record, 0, fmt.Errorf("%w: it is unknown, or was finished long ago; start again", ErrSession)
+	}
+	return record, rev, err
+}
+
+// sweepAt is when the session may go, as a key part that sorts by time.
+func (r *sessionRecord) sweepAt() string { return timeKey(r.Expires.time().Add(sessionRetention)) }
+
+func timeKey(t time.Time) string {
+	return string(binary.BigEndian.AppendUint64(nil, uint64(max(t.UnixMilli(), 0))))
+}
+
+// sweepSessions removes the sessions whose outcome nobody can ask for any more. A batch holds a few dozen of them.
+func (e *Engine) sweepSessions(ctx context.Context) error {
+	if e.usable() != nil {
+		return nil
+	}
+	due := timeKey(e.now())
+	for {
+		entries, more, err := e.tables.expiries.Scan(ctx, nil, nil, 64)
+		if err != nil {
+			return err
+		}
+		tx := e.db.Begin(ctx)
+		swept := 0
+		for _, entry := range entries {
+			if entry[0] > due {
+				more = false
+				break
+			}
+			_, rev, err := e.tables.sessions.Get(ctx, entry[1])
+			switch {
+			case err == nil:
+				e.tables.sessions.Delete(tx, rev, entry[1])
+			case !errors.Is(err, storage.ErrNotFound):
+				return err
+			}
+			e.tables.expiries.Unmark(tx, entry...)
+			swept++
+		}
+		if swept == 0 {
+			return nil
+		}
+		if err := tx.Commit(ctx); err != nil && !conflicted(err) { // after a conflict the next minute tries again
+			return err
+		}
+		if !more {
+			return nil
+		}
+	}
+}

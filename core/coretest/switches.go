@@ -1,0 +1,227 @@
+package coretest
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"time"
+)
+
+// Switches are how an [OAuthServer] behaves where providers differ, and how it fails. The zero value is a provider
+// that does not rotate refresh tokens and has no faults. They may be changed at any time, by [OAuthServer.Set].
+//
+// As JSON the names are those of the fields beginning in lower case, and durations are strings such as "1m30s".
+// Decoding into Switches changes only what the JSON names, and fails on unknown names.
+type Switches struct {
+	// Rotate issues a new refresh token at each refresh; the one presented is spent. Without it a refresh answers
+	// with the refresh token that was presented.
+	Rotate bool `json:"rotate"`
+
+	// ReuseRevokes makes a spent refresh token that is presented again end the whole grant: every refresh and access
+	// token that stems from the same consent. Without it the request is refused, and nothing else happens.
+	ReuseRevokes bool `json:"reuseRevokes"`
+
+	// GraceWindow is how long a spent refresh token still works, and earns another new one; 0 means not at all.
+	GraceWindow time.Duration `json:"graceWindow"`
+
+	// OmitRefreshTokenAtExchange grants no refresh token for a code.
+	OmitRefreshTokenAtExchange bool `json:"omitRefreshTokenAtExchange"`
+
+	// OmitRefreshTokenAtRefresh leaves the refresh token out of the answer to a refresh; the presented one stays
+	// good, also with Rotate.
+	OmitRefreshTokenAtRefresh bool `json:"omitRefreshTokenAtRefresh"`
+
+	// ExpiresIn is how token answers tell the lifetime; empty means [ExpiresInNumber].
+	ExpiresIn ExpiresIn `json:"expiresIn"`
+
+	// ExtraTokenFields are added to every successful token answer, in place of the server's own field of the same
+	// name; a nil value leaves the field out. So {"access_token": nil} is an answer without a token.
+	ExtraTokenFields map[string]any `json:"extraTokenFields"`
+
+	// ExtraCallbackParams are added to every redirect back to the client, in place of a parameter of the same name.
+	ExtraCallbackParams map[string]string `json:"extraCallbackParams"`
+
+	// ExtraClaims are added to every ID token, in place of the server's own claim of the same name; a nil value
+	// leaves the claim out.
+	ExtraClaims map[string]any `json:"extraClaims"`
+
+	// FormEncoded sends the answers of the token endpoint, errors too, as application/x-www-form-urlencoded.
+	FormEncoded bool `json:"formEncoded"`
+
+	// OKWithError sends the errors of the token endpoint with status 200.
+	OKWithError bool `json:"okWithError"`
+
+	// WrongIssuer is the issuer that redirects (parameter iss) and ID tokens name; empty means the server's own.
+	WrongIssuer string `json:"wrongIssuer"`
+
+	// OmitIssuer leaves the parameter iss out of redirects, as providers without RFC 9207 do.
+	OmitIssuer bool `json:"omitIssuer"`
+
+	// PKCE is what the server makes of PKCE; empty means [PKCERequired].
+	PKCE PKCE `json:"pkce"`
+
+	// RevokeGrant makes the revocation of any one token end everything the account has granted to the client.
+	// Without it, revoking a refresh token ends the grant it stems from, and revoking an access token only itself.
+	RevokeGrant bool `json:"revokeGrant"`
+
+	// Unauthorized is how many more API requests are answered by 401 although their token or key is live; negative
+	// means all.
+	Unauthorized int `json:"unauthorized"`
+
+	// Authorize, Exchange, Refresh, UserInfo, Revoke and API are what goes wrong at one endpoint; zero: nothing.
+	// Exchange is the token endpoint with a code, and with any grant type that is not refresh_token.
+	Authorize Fault `json:"authorize"`
+	Exchange  Fault `json:"exchange"`
+	Refresh   Fault `json:"refresh"`
+	UserInfo  Fault `json:"userInfo"`
+	Revoke    Fault `json:"revoke"`
+	API       Fault `json:"api"`
+}
+
+// ExpiresIn is the form of the field expires_in of token answers: one of the constants below, or any other text,
+// which is then sent as it stands and must be valid JSON, such as -1, 1e3 or "soon" in its quotes.
+type ExpiresIn string
+
+// The usual forms of expires_in.
+const (
+	ExpiresInNumber ExpiresIn = "number" // seconds as a JSON number
+	ExpiresInString ExpiresIn = "string" // seconds as a JSON string
+	ExpiresInAbsent ExpiresIn = "absent" // no field at all
+)
+
+// PKCE is what a provider makes of PKCE (RFC 7636). The method plain is refused unless PKCE is ignored.
+type PKCE string
+
+// What a provider may make of PKCE.
+const (
+	PKCERequired PKCE = "required" // S256 or nothing
+	PKCEIgnored  PKCE = "ignored"  // neither demanded nor verified
+	PKCERefused  PKCE = "refused"  // a code_challenge or code_verifier is an invalid request
+)
+
+// Set changes the switches: change is called with a copy of the present ones, which then takes their place. It must
+// not call the server.
+func (s *OAuthServer) Set(change func(*Switches)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sw := s.switches.clone()
+	change(&sw)
+	s.switches = sw.clone()
+	close(s.switched)
+	s.switched = make(chan struct{})
+}
+
+// Switches are the present switches: a copy.
+func (s *OAuthServer) Switches() Switches {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.switches.clone()
+}
+
+// fault is the fault of one endpoint; nil if it has none.
+func (sw *Switches) fault(e Endpoint) *Fault {
+	switch e {
+	case EndpointAuthorize:
+		return &sw.Authorize
+	case EndpointExchange:
+		return &sw.Exchange
+	case EndpointRefresh:
+		return &sw.Refresh
+	case EndpointUserInfo:
+		return &sw.UserInfo
+	case EndpointRevoke:
+		return &sw.Revoke
+	case EndpointAPI:
+		return &sw.API
+	}
+	return nil
+}
+
+// clone returns a copy that shares no map or pointer with sw, except what lies inside the values of the maps.
+func (sw Switches) clone() Switches {
+	sw.ExtraTokenFields = maps.Clone(sw.ExtraTokenFields)
+	sw.ExtraCallbackParams = maps.Clone(sw.ExtraCallbackParams)
+	sw.ExtraClaims = maps.Clone(sw.ExtraClaims)
+	for _, e := range endpoints {
+		f := sw.fault(e)
+		if f.Garbage != nil {
+			g := *f.Garbage
+			g.Header = maps.Clone(g.Header)
+			f.Garbage = &g
+		}
+	}
+	return sw
+}
+
+// duration is a time.Duration that JSON carries as a string.
+type duration time.Duration
+
+func (d duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+func (d *duration) UnmarshalText(b []byte) error {
+	v, err := time.ParseDuration(string(b))
+	if err != nil {
+		return err
+	}
+	*d = duration(v)
+	return nil
+}
+
+// plainSwitches is Switches without its methods.
+type plainSwitches Switches
+
+// switchesJSON is the JSON form: its own fields hide those of the same name further in.
+type switchesJSON struct {
+	plainSwitches
+	GraceWindow duration `json:"graceWindow"`
+}
+
+// MarshalJSON is described at [Switches].
+func (sw Switches) MarshalJSON() ([]byte, error) {
+	return json.Marshal(switchesJSON{plainSwitches(sw), duration(sw.GraceWindow)})
+}
+
+// UnmarshalJSON is described at [Switches].
+func (sw *Switches) UnmarshalJSON(b []byte) error {
+	c := sw.clone()
+	j := switchesJSON{plainSwitches(c), duration(c.GraceWindow)}
+	if err := decodeStrict(b, &j); err != nil {
+		return fmt.Errorf("decode switches: %w", err)
+	}
+	*sw = Switches(j.plainSwitches)
+	sw.GraceWindow = time.Duration(j.GraceWindow)
+	return nil
+}
+
+// plainFault is Fault without its methods.
+type plainFault Fault
+
+// faultJSON is the JSON form of a Fault.
+type faultJSON struct {
+	plainFault
+	Slow duration `json:"slow"`
+}
+
+// MarshalJSON is described at [Switches].
+func (f Fault) MarshalJSON() ([]byte, error) {
+	return json.Marshal(faultJSON{plainFault(f), duration(f.Slow)})
+}
+
+// UnmarshalJSON is described at [Switches].
+func (f *Fault) UnmarshalJSON(b []byte) error {
+	j := faultJSON{plainFault(*f), duration(f.Slow)}
+	if err := decodeStrict(b, &j); err != nil {
+		return err
+	}
+	*f = Fault(j.plainFault)
+	f.Slow = time.Duration(j.Slow)
+	return nil
+}
+
+// decodeStrict refuses unknown names: the caller's own decoder cannot, since it does not look inside UnmarshalJSON.
+func decodeStrict(b []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	return d.Decode(v)
+}

@@ -1,0 +1,143 @@
+package core
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/polycred/polycred/crypto"
+)
+
+// Status says whether a credential can be used.
+type Status string
+
+// The statuses.
+const (
+	StatusValid   Status = "VALID"   // usable
+	StatusInvalid Status = "INVALID" // its authorisation has ended; the person has to connect it again
+	StatusPending Status = "PENDING" // not completely set up; never used before it is
+)
+
+// Credential is one authorised account of one connected user at one integration. It holds no token: those come from
+// User.Token, and requests with them go through User.Client.
+type Credential struct {
+	ID          string `json:"id"` // UUIDv7
+	User        string `json:"user"`
+	Integration string `json:"integration"`
+	// ExternalID is the application's own name for the account, unique for user and integration; may be empty.
+	ExternalID string `json:"externalId,omitempty"`
+	// Owner is the person who connected it, when the connected user is an organisation; may be empty. It never changes.
+	Owner   string          `json:"owner,omitempty"`
+	Status  Status          `json:"status"`
+	Account ProviderAccount `json:"account"`
+	Scopes  []string        `json:"scopes,omitempty"` // as granted
+
+	Created    time.Time `json:"dateCreated"`
+	Updated    time.Time `json:"dateUpdated"`             // of anything
+	Refreshed  time.Time `json:"dateRefreshed,omitzero"`  // of the last new token; zero for an API key
+	ValidUntil time.Time `json:"dateValidUntil,omitzero"` // of the token; zero when it has no known end
+	// RefreshFailures counts failed refreshes since the last good one, LastFailure is the class of the last.
+	RefreshFailures int          `json:"refreshFailureCount"`
+	LastFailure     FailureClass `json:"lastFailure,omitempty"`
+}
+
+// ProviderAccount is an account's identity at its provider. It is known when Subject is not empty; an unknown identity
+// equals nothing, not even another unknown one.
+type ProviderAccount struct {
+	Issuer  string `json:"issuer,omitempty"`  // of the OpenID provider, or the host that answered for the identity
+	Tenant  string `json:"tenant,omitempty"`  // workspace, organisation; empty where there is none
+	Subject string `json:"subject,omitempty"` // the unchanging id
+	Display string `json:"display,omitempty"` // what people call it; no part of the identity
+}
+
+// Known reports whether the identity is known.
+func (a ProviderAccount) Known() bool { return a.Subject != "" }
+
+// Same reports whether both are known and the same account.
+func (a ProviderAccount) Same(b ProviderAccount) bool {
+	return a.Known() && a.Issuer == b.Issuer && a.Tenant == b.Tenant && a.Subject == b.Subject
+}
+
+// Configuration is kept apart from the credential, so that settings never conflict with a refresh.
+
+// credentialRecord is a credential as it is stored.
+type credentialRecord struct {
+	ID          string            `cbor:"1,keyasint"`
+	Integration string            `cbor:"2,keyasint"`
+	ExternalID  string            `cbor:"3,keyasint,omitempty"`
+	Owner       string            `cbor:"4,keyasint,omitempty"`
+	Status      Status            `cbor:"5,keyasint"`
+	Account     accountRecord     `cbor:"6,keyasint"`
+	Scopes      []string          `cbor:"7,keyasint,omitempty"`
+	Variables   map[string]string `cbor:"8,keyasint,omitempty"` // also the hosts that the provider sent
+	Created     millis            `cbor:"9,keyasint"`
+	Updated     millis            `cbor:"10,keyasint"`
+	Disabled    bool              `cbor:"11,keyasint,omitempty"`
+
+	AccessToken  crypto.Secret `cbor:"20,keyasint"` // or the API key
+	TokenType    string        `cbor:"21,keyasint,omitempty"`
+	Refreshed    millis        `cbor:"22,keyasint,omitempty"`
+	ValidUntil   millis        `cbor:"23,keyasint,omitempty"` // 0: no known end
+	RefreshToken crypto.Secret `cbor:"24,keyasint"`
+	// The refresh token before this one is kept while the provider may still accept it.
+	PreviousRefreshToken crypto.Secret `cbor:"25,keyasint"`
+	PreviousUntil        millis        `cbor:"26,keyasint,omitempty"`
+
+	Attempt     uint64        `cbor:"30,keyasint,omitempty"` // refreshes begun, ever
+	Intent      *intentRecord `cbor:"31,keyasint,omitempty"` // a refresh under way
+	Failures    int           `cbor:"32,keyasint,omitempty"`
+	LastFailure FailureClass  `cbor:"33,keyasint,omitempty"`
+	NextAttempt millis        `cbor:"34,keyasint,omitempty"`
+}
+
+// intentRecord says, before a provider is asked, what is about to be spent.
+type intentRecord struct {
+	Attempt     uint64 `cbor:"1,keyasint"`
+	Fingerprint []byte `cbor:"2,keyasint"` // digest of the refresh token
+	Started     millis `cbor:"3,keyasint"`
+	Boot        string `cbor:"4,keyasint"`
+}
+
+type accountRecord struct {
+	Issuer  string `cbor:"1,keyasint,omitempty"`
+	Tenant  string `cbor:"2,keyasint,omitempty"`
+	Subject string `cbor:"3,keyasint,omitempty"`
+	Display string `cbor:"4,keyasint,omitempty"`
+}
+
+func (r *credentialRecord) public(user string) Credential {
+	return Credential{
+		ID: r.ID, User: user, Integration: r.Integration, ExternalID: r.ExternalID, Owner: r.Owner,
+		Status: r.Status, Account: ProviderAccount(r.Account), Scopes: r.Scopes,
+		Created: r.Created.time(), Updated: r.Updated.time(), Refreshed: r.Refreshed.time(), ValidUntil: r.ValidUntil.time(),
+		RefreshFailures: r.Failures, LastFailure: r.LastFailure,
+	}
+}
+
+// usable reports why the credential cannot be used, if so.
+func (r *credentialRecord) usable() error {
+	switch r.Status {
+	case StatusValid:
+		return nil
+	case StatusPending:
+		return fmt.Errorf("credential %s: %w", r.ID, ErrPending)
+	default:
+		return fmt.Errorf("credential %s: %w", r.ID, ErrReconnect)
+	}
+}
+
+// millis is a time as it is stored: milliseconds since 1970 UTC, 0 for none.
+type millis int64
+
+func toMillis(t time.Time) millis {
+	if t.IsZero() {
+		return 0
+	}
+	return millis(t.UnixMilli())
+}
+
+func (m millis) time() time.Time {
+	if m == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(int64(m)).UTC()
+}

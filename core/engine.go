@@ -1,0 +1,194 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/polycred/polycred/core/internal/egress"
+	"github.com/polycred/polycred/crypto"
+	"github.com/polycred/polycred/storage"
+	"github.com/polycred/polycred/storage/sealed"
+)
+
+// Engine is one project of a store: its integrations, and the credentials of its users. Open makes one, Close ends it.
+// All its methods, and those of the User handles it gives out, may be called concurrently.
+type Engine struct {
+	opts   Options
+	store  storage.Store
+	db     *sealed.DB
+	log    *slog.Logger
+	out    *egress.Transport
+	boot   string // this boot of the program
+	tables tables
+
+	quarantined bool
+
+	providers sync.Map           // integration name → *provider, for cacheTTL
+	refreshes singleflight.Group // by user and credential
+
+	mu     sync.Mutex // guards closed, and adding to work
+	closed bool
+	work   sync.WaitGroup // refreshes in flight
+	ending atomic.Bool    // closed, for the hot path
+}
+
+// cacheTTL is how long an integration is used as it was read.
+const cacheTTL = 5 * time.Second
+
+// Open opens a project of store. keks.Policy is needed; without keks.Tokens the engine can declare integrations and
+// nothing else. The store stays the caller's: close the engine first, then the store.
+//
+// A key-encryption key in a file inside the store's directory is refused with ErrKEKInStore. A store that was copied or
+// moved is opened in quarantine, see Options.TakeOver and Engine.Quarantined.
+//
+// Errors: InputError for options, crypto.ErrWrongKEK, *sealed.FormatError for a store of a newer program,
+// *sealed.CorruptError, *sealed.ProjectsError when several projects exist and none is named, and those of the store.
+func Open(ctx context.Context, store storage.Store, keks crypto.KEKs, o *Options) (*Engine, error) {
+	opts, err := o.prepare()
+	if err != nil {
+		return nil, err
+	}
+	if store == nil {
+		return nil, invalid("store", "is nil: open one with storage/badger, or storage/memory for tests")
+	}
+	if keks.Policy == nil {
+		return nil, invalid("keks.Policy", "is nil: pass a key-encryption key; one may serve as Tokens and Policy")
+	}
+	for _, kek := range []any{keks.Tokens, keks.Policy} {
+		if err := checkKEKPlace(store, kek); err != nil {
+			return nil, err
+		}
+	}
+	db, err := sealed.Open(ctx, store, keks, opts.Project, &sealed.Options{Now: opts.Now})
+	if err != nil {
+		return nil, fmt.Errorf("open engine: %w", err)
+	}
+	out, err := egress.New(egress.Options{
+		Allow: opts.AllowedHosts, EnvironmentProxy: opts.EnvironmentProxy, Timeout: opts.ProviderTimeout,
+	})
+	if err != nil {
+		return nil, invalid("allowedHosts", err.Error())
+	}
+	e := &Engine{opts: opts, store: store, db: db, log: opts.Logger, out: out, boot: newID(), tables: newTables(db)}
+	if err := e.bootUp(ctx); err != nil {
+		out.Close()
+		return nil, err
+	}
+	return e, nil
+}
+
+// checkKEKPlace keeps key and ciphertext apart: whoever copies the directory must not get both.
+func checkKEKPlace(store storage.Store, kek any) error {
+	dir, isDir := store.(interface{ Dir() string })
+	file, isFile := kek.(interface{ Path() string })
+	if !isDir || !isFile || file.Path() == "" || dir.Dir() == "" {
+		return nil
+	}
+	inside, err := within(dir.Dir(), file.Path())
+	if err != nil {
+		return fmt.Errorf("find out where the key-encryption key lies: %w", err)
+	}
+	if inside {
+		return fmt.Errorf("%w: move %s out of %s, so that no backup of the store contains its key", ErrKEKInStore, file.Path(), dir.Dir())
+	}
+	return nil
+}
+
+func within(dir, file string) (bool, error) {
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return false, err
+	}
+	if file, err = filepath.EvalSymlinks(file); err != nil {
+		return false, err
+	}
+	rel, err := filepath.Rel(dir, file)
+	if err != nil {
+		return false, nil // on another volume
+	}
+	return rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator)), nil
+}
+
+// Project returns the UUID of the engine's project.
+func (e *Engine) Project() string { return e.db.Project() }
+
+// Quarantined reports whether the store was copied or moved since it was last opened to act. Valid tokens are still
+// given out, but nothing is refreshed: a second copy that refreshes would kill the rotating tokens of the first.
+// Options.TakeOver lifts it.
+func (e *Engine) Quarantined() bool { return e.quarantined }
+
+// User returns the handle of a connected user, with all rights. It does no I/O: a malformed id comes out of its methods
+// as an InputError.
+func (e *Engine) User(id string) *User { return &User{e: e, id: id} }
+
+// Run does the engine's background work until ctx is done, and then returns nil: it removes connect sessions that
+// expired. Call it once, in a goroutine of its own, in every process.
+func (e *Engine) Run(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		}
+		if e.ending.Load() {
+			return ErrClosed
+		}
+		if err := e.sweepSessions(ctx); err != nil && ctx.Err() == nil {
+			e.log.WarnContext(ctx, "connect sessions could not be swept; trying again in a minute", "error", err)
+		}
+		timer.Reset(time.Minute)
+	}
+}
+
+// Close ends the engine and waits for refreshes in flight, which end by themselves within Options.ProviderTimeout and a
+// few seconds. It does not close the store. Later calls give ErrClosed; closing twice is no error.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	e.closed = true
+	e.mu.Unlock()
+	e.ending.Store(true)
+	e.work.Wait()
+	e.out.Close()
+	return nil
+}
+
+// begin registers work that Close waits for.
+func (e *Engine) begin() (done func(), err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil, ErrClosed
+	}
+	e.work.Add(1)
+	return e.work.Done, nil
+}
+
+// usable reports why the engine cannot act as a user, if so.
+func (e *Engine) usable() error {
+	switch {
+	case e.ending.Load():
+		return ErrClosed
+	case !e.db.HasTokens():
+		return ErrNoTokens
+	}
+	return nil
+}
+
+func (e *Engine) now() time.Time { return e.opts.Now() }
+
+// conflicted reports whether err says that somebody else changed a record first.
+func conflicted(err error) bool {
+	var conflict *storage.ConflictError
+	return errors.As(err, &conflict)
+}

@@ -1,0 +1,150 @@
+package core
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// What a caller branches on, with errors.Is. Every error of this package wraps at most one of them; the text around it
+// says which thing is concerned and what to do. No error text ever contains a token, a secret, or anything that a
+// provider wrote. [Message] turns any of them into words for the person at the screen.
+var (
+	// ErrInvalid: the input is malformed; see InputError. Nothing was changed.
+	ErrInvalid = errors.New("invalid input")
+	// ErrNotFound: no such integration or credential, or none that the caller may see.
+	ErrNotFound = errors.New("not found")
+	// ErrExists: an integration of that name exists already.
+	ErrExists = errors.New("already exists")
+	// ErrConflict: the record was changed since it was read. Read it again and repeat the change.
+	ErrConflict = errors.New("changed by somebody else in the meantime")
+	// ErrInUse: the integration still has credentials.
+	ErrInUse = errors.New("still in use")
+	// ErrDeleting: the integration is being deleted.
+	ErrDeleting = errors.New("being deleted")
+
+	// ErrAlreadyConnected: the user has an account of the integration and did not ask for another (rule 1).
+	ErrAlreadyConnected = errors.New("already connected")
+	// ErrAmbiguous: several accounts fit and none was named; see AmbiguousError.
+	ErrAmbiguous = errors.New("several accounts fit")
+	// ErrAccountMismatch: another account answered than the one to be reconnected (rule 3).
+	ErrAccountMismatch = errors.New("another account answered")
+	// ErrAccountConnected: this provider account is connected already and the integration refuses it twice (rule 4).
+	ErrAccountConnected = errors.New("this account is connected already")
+	// ErrExternalID: the external id is taken, or the account has another one (rules 4 and 5).
+	ErrExternalID = errors.New("external id conflict")
+
+	// ErrSession: the connect session is unknown, belongs elsewhere, or was spent without outcome. Start again.
+	ErrSession = errors.New("no such connect session")
+	// ErrSessionExpired: the connect session was not finished in time. Start again.
+	ErrSessionExpired = errors.New("connect session expired")
+	// ErrBrowser: the connect session was begun in another browser, or not begun yet.
+	ErrBrowser = errors.New("connect session belongs to another browser")
+	// ErrDenied: the person, or the provider on their behalf, refused.
+	ErrDenied = errors.New("access was denied")
+
+	// ErrNotConnected: the user has no account of the integration that could be used.
+	ErrNotConnected = errors.New("not connected")
+	// ErrReconnect: the account's authorisation is no longer good; the person has to connect it again.
+	ErrReconnect = errors.New("needs to be reconnected")
+	// ErrPending: the account is not completely set up.
+	ErrPending = errors.New("not completely set up")
+	// ErrKeyRejected: the provider does not accept the API key.
+	ErrKeyRejected = errors.New("key was rejected")
+	// ErrProvider: the provider could not be asked, or its answer cannot be used; see ProviderError.
+	ErrProvider = errors.New("provider failed")
+	// ErrHostNotAllowed: the integration does not list the host of a request.
+	ErrHostNotAllowed = errors.New("host is not allowed")
+
+	// ErrQuarantined: the store is a copy, or was moved; it refreshes nothing until Options.TakeOver confirms that the
+	// other one is gone.
+	ErrQuarantined = errors.New("store is quarantined")
+	// ErrKEKInStore: the key-encryption key lies in the store's directory, where a backup would take both.
+	ErrKEKInStore = errors.New("key-encryption key lies inside the store")
+	// ErrNoTokens: the engine was opened without KEKs.Tokens and cannot act as a user.
+	ErrNoTokens = errors.New("opened without the tokens key")
+	// ErrClosed: the engine was closed.
+	ErrClosed = errors.New("engine is closed")
+)
+
+// InputError says which input is malformed, and why. It wraps ErrInvalid.
+type InputError struct {
+	Field  string // as JSON names it, like "externalId"; nested ones with dots
+	Reason string // what is wrong and what to do
+}
+
+func (e *InputError) Error() string { return fmt.Sprintf("%v: %s %s", ErrInvalid, e.Field, e.Reason) }
+
+// Unwrap returns ErrInvalid.
+func (e *InputError) Unwrap() error { return ErrInvalid }
+
+func invalid(field, reason string) error { return &InputError{Field: field, Reason: reason} }
+
+// AmbiguousError says that nothing was chosen because several accounts fit. It wraps ErrAmbiguous.
+type AmbiguousError struct {
+	Integration string
+	Candidates  []Credential // the first of those that the caller may see, oldest first; at most 20
+}
+
+func (e *AmbiguousError) Error() string {
+	names := make([]string, len(e.Candidates))
+	for i, c := range e.Candidates {
+		names[i] = c.ID
+		if c.ExternalID != "" {
+			names[i] += fmt.Sprintf(" (external id %q)", c.ExternalID)
+		}
+	}
+	return fmt.Sprintf("%s: %v, name one by its id or external id: %s", e.Integration, ErrAmbiguous, strings.Join(names, ", "))
+}
+
+// Unwrap returns ErrAmbiguous.
+func (e *AmbiguousError) Unwrap() error { return ErrAmbiguous }
+
+// FailureClass says what a failed call to a provider means for what comes next.
+type FailureClass string
+
+// The classes.
+const (
+	FailureNone          FailureClass = ""
+	FailurePermanent     FailureClass = "permanent"     // repeating it can never succeed
+	FailureTransient     FailureClass = "transient"     // worth repeating later
+	FailureRateLimited   FailureClass = "rate_limited"  // worth repeating when the provider says so
+	FailureIndeterminate FailureClass = "indeterminate" // it is unknown whether the provider acted
+)
+
+// ProviderError says that a provider could not be asked, or that its answer cannot be used. It wraps ErrProvider and
+// never holds what the provider wrote, but for a code that RFC 6749 §5.2 or the like defines.
+type ProviderError struct {
+	Integration string
+	Op          string // what was asked for: "exchange", "refresh", "identity", "test"
+	Class       FailureClass
+	Status      int    // of the HTTP answer; 0 where there was none
+	Code        string // like "invalid_grant"; empty where there was none
+	Reason      string // our words
+	// RetryAfter is how long the provider asked to wait; 0 when it did not.
+	RetryAfter time.Duration
+
+	err error // of the transport, clean of URLs and bodies; nil when the provider answered
+}
+
+func (e *ProviderError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %v at %s: %s", e.Integration, ErrProvider, e.Op, e.Reason)
+	if e.Status != 0 {
+		fmt.Fprintf(&b, " (status %d", e.Status)
+		if e.Code != "" {
+			fmt.Fprintf(&b, ", %s", e.Code)
+		}
+		b.WriteByte(')')
+	}
+	return b.String()
+}
+
+// Unwrap returns ErrProvider and, where no answer came, why: errors.Is finds context.Canceled and the like.
+func (e *ProviderError) Unwrap() []error {
+	if e.err == nil {
+		return []error{ErrProvider}
+	}
+	return []error{ErrProvider, e.err}
+}

@@ -1,0 +1,94 @@
+package core
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+)
+
+// Limits of what callers name things.
+const (
+	maxUserID     = 255
+	maxExternalID = 255
+	maxName       = 64
+)
+
+// newID returns a UUIDv7 (RFC 9562 §5.7): ids of one user sort by the time they were made.
+func newID() string { return uuid.Must(uuid.NewV7()).String() } // fails only when the system has no randomness
+
+// newNonce returns 256 random bits as text that is safe in a URL: a state, a handle, a nonce.
+func newNonce() string {
+	var b [32]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// digest hides a value that is only ever compared or looked up; the purpose keeps digests of equal values apart.
+func digest(purpose, value string) []byte {
+	sum := sha256.Sum256([]byte("polycred " + purpose + "\x00" + value))
+	return sum[:]
+}
+
+func checkUserID(id string) error {
+	switch {
+	case id == "":
+		return invalid("user", "is empty: pass the id under which your application knows the user")
+	case len(id) > maxUserID:
+		return invalid("user", fmt.Sprintf("has %d bytes, at most %d are allowed", len(id), maxUserID))
+	case !utf8.ValidString(id):
+		return invalid("user", "is not valid UTF-8")
+	case strings.ContainsRune(id, 0):
+		return invalid("user", "contains a NUL byte")
+	}
+	return nil
+}
+
+func checkName(name string) error {
+	switch {
+	case name == "":
+		return invalid("integration", "is empty: pass the name it was created under")
+	case len(name) > maxName:
+		return invalid("integration", fmt.Sprintf("has a name of %d bytes, at most %d are allowed", len(name), maxName))
+	}
+	for _, r := range name {
+		if !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune(".-_", r)) {
+			return invalid("integration", "has a name with other characters than letters, digits, '.', '-' and '_'")
+		}
+	}
+	return nil
+}
+
+const externalPrefix = "ext:"
+
+// cleanExternalID trims an external id and cuts one leading "ext:" off.
+func cleanExternalID(id string) (string, error) {
+	id = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(id), externalPrefix))
+	switch {
+	case id == "":
+		return "", invalid("externalId", "is empty: leave it out, or name the account")
+	case len(id) > maxExternalID:
+		return "", invalid("externalId", fmt.Sprintf("has %d bytes, at most %d are allowed", len(id), maxExternalID))
+	case !utf8.ValidString(id):
+		return "", invalid("externalId", "is not valid UTF-8")
+	case strings.ContainsRune(id, 0):
+		return "", invalid("externalId", "contains a NUL byte")
+	}
+	return id, nil
+}
+
+// canonicalUUID returns the canonical form of a UUID in its 36-character form.
+func canonicalUUID(s string) (string, bool) {
+	if len(s) != 36 {
+		return "", false
+	}
+	id, err := uuid.Parse(s)
+	if err != nil {
+		return "", false
+	}
+	return id.String(), true
+}

@@ -1,0 +1,198 @@
+package core
+
+import (
+	"time"
+
+	"github.com/polycred/polycred/crypto"
+)
+
+// Integration is one provider as it is set up in a project. Exactly one of OAuth2 and APIKey is set: it is the auth
+// scheme. The JSON form is the document that the operator API takes.
+type Integration struct {
+	// Name is what it is called everywhere: "googleCalendar", "custom.acme". 1 to 64 bytes of letters, digits, '.', '-'
+	// and '_'. It never changes.
+	Name string `json:"name" cbor:"1,keyasint"`
+	// DisplayName is what people read; empty means Name.
+	DisplayName string `json:"displayName,omitempty" cbor:"2,keyasint,omitempty"`
+
+	OAuth2 *OAuth2 `json:"oauth2,omitempty" cbor:"3,keyasint,omitempty"`
+	APIKey *APIKey `json:"apiKey,omitempty" cbor:"4,keyasint,omitempty"`
+
+	// Identity says how the provider account behind an authorisation is recognised. The zero value means that it is not:
+	// such accounts count as unknown, and unknown equals nothing.
+	Identity Identity `json:"identity,omitzero" cbor:"5,keyasint,omitempty"`
+
+	// AllowedHosts are the hosts that requests with an account of this integration may go to: "api.example.com",
+	// "*.example.com" (one label), "{subdomain}.example.com", "{instance_url}", each with ":port" where it is not 443.
+	// Plain http needs "http://" here and the exact host and port in Options.AllowedHosts. Empty means none.
+	AllowedHosts []string `json:"allowedHosts,omitempty" cbor:"6,keyasint,omitempty"`
+
+	// Variables are the names that URLs and hosts may contain in braces, and what their values must look like. A person
+	// gives them when connecting (ConnectInput.Variables).
+	Variables map[string]Variable `json:"variables,omitempty" cbor:"7,keyasint,omitempty"`
+
+	// SentHosts are hosts that the provider itself tells: fields of its answers that become variables.
+	SentHosts []SentHost `json:"sentHosts,omitempty" cbor:"8,keyasint,omitempty"`
+
+	// SameAccount says what happens when a provider account that is connected already is connected again (rule 4).
+	SameAccount SameAccount `json:"sameAccount,omitempty" cbor:"9,keyasint,omitempty"`
+	// OtherAccount says what happens when another provider account answers than the one to be reconnected (rule 3).
+	OtherAccount OtherAccount `json:"otherAccount,omitempty" cbor:"10,keyasint,omitempty"`
+
+	Created time.Time `json:"created,omitzero" cbor:"-"` // set by polycred
+	Updated time.Time `json:"updated,omitzero" cbor:"-"` // set by polycred
+	// Revision is the state that was read; UpdateIntegration refuses any other than the stored one. Set by polycred.
+	Revision uint64 `json:"revision,omitempty" cbor:"-"`
+}
+
+// OAuth2 is the authorization code grant (RFC 6749 §4.1) with PKCE S256 (RFC 7636).
+type OAuth2 struct {
+	ClientID string `json:"clientId" cbor:"1,keyasint"`
+	// ClientSecret is written together with the integration and never read back: it is empty in what polycred returns.
+	// Later ones are set with Engine.SetClientSecret.
+	ClientSecret crypto.Secret `json:"clientSecret,omitzero" cbor:"-"`
+	// ClientAuth says how the client proves itself at the token endpoint.
+	ClientAuth ClientAuth `json:"clientAuth,omitempty" cbor:"2,keyasint,omitempty"`
+
+	// AuthorizationURL and TokenURL are https, and may contain variables in host and path.
+	AuthorizationURL string `json:"authorizationUrl" cbor:"3,keyasint"`
+	TokenURL         string `json:"tokenUrl" cbor:"4,keyasint"`
+	// RevocationURL is where tokens are revoked (RFC 7009); empty means nowhere.
+	RevocationURL string `json:"revocationUrl,omitempty" cbor:"5,keyasint,omitempty"`
+
+	// Issuer is the provider's issuer identifier. When it is set, an "iss" on the callback (RFC 9207) and in an id_token
+	// must equal it, and accounts are recognised under it.
+	Issuer string `json:"issuer,omitempty" cbor:"6,keyasint,omitempty"`
+	// RequireIssuer refuses a callback without "iss". Set it for providers whose metadata says
+	// authorization_response_iss_parameter_supported (RFC 9207 §3).
+	RequireIssuer bool `json:"requireIssuer,omitempty" cbor:"7,keyasint,omitempty"`
+
+	Scopes []string `json:"scopes,omitempty" cbor:"8,keyasint,omitempty"`
+	// ScopeSeparator stands between scopes; empty means a space.
+	ScopeSeparator string `json:"scopeSeparator,omitempty" cbor:"9,keyasint,omitempty"`
+
+	// AuthorizationParams are added to every authorization request, AddAccountParams to those that may add another
+	// account ("prompt": "select_account"), TokenParams to every token request. The parameters of the protocol itself
+	// cannot be set here.
+	AuthorizationParams map[string]string `json:"authorizationParams,omitempty" cbor:"10,keyasint,omitempty"`
+	AddAccountParams    map[string]string `json:"addAccountParams,omitempty" cbor:"11,keyasint,omitempty"`
+	TokenParams         map[string]string `json:"tokenParams,omitempty" cbor:"12,keyasint,omitempty"`
+
+	// PKCE is sent unless it is "refused", for providers that break on it; then an OpenID Connect nonce is sent instead.
+	PKCE PKCE `json:"pkce,omitempty" cbor:"13,keyasint,omitempty"`
+}
+
+// APIKey is a key that the person copies from the provider's pages.
+type APIKey struct {
+	// In says where requests carry the key; Name is the header or query parameter, and stays empty for bearer.
+	In   KeyPlace `json:"in,omitempty" cbor:"1,keyasint,omitempty"`
+	Name string   `json:"name,omitempty" cbor:"2,keyasint,omitempty"`
+	// Prefix stands before the key in a header, with its space: "Token ".
+	Prefix string `json:"prefix,omitempty" cbor:"3,keyasint,omitempty"`
+	// TestURL is called with GET and the key before the key is stored: 2xx accepts it, 401 and 403 reject it. It may
+	// contain variables. Its JSON answer serves Identity.
+	TestURL string `json:"testUrl" cbor:"4,keyasint"`
+}
+
+// ClientAuth says how the client proves itself at the token endpoint (RFC 6749 §2.3.1).
+type ClientAuth string
+
+// The ways; empty means ClientAuthBasic.
+const (
+	ClientAuthBasic ClientAuth = "basic" // Authorization header
+	ClientAuthBody  ClientAuth = "body"  // client_id and client_secret in the form
+	ClientAuthNone  ClientAuth = "none"  // a public client: client_id only
+)
+
+// PKCE says whether a proof key is sent (RFC 7636, always S256).
+type PKCE string
+
+// The ways; empty means PKCERequired.
+const (
+	PKCERequired PKCE = "required" // sent, also where the provider ignores it
+	PKCERefused  PKCE = "refused"  // the provider breaks on it: a nonce is sent instead, and a client secret is needed
+)
+
+// KeyPlace says where a request carries an API key.
+type KeyPlace string
+
+// The places; empty means KeyBearer.
+const (
+	KeyBearer KeyPlace = "bearer" // Authorization: Bearer KEY (RFC 6750 §2.1)
+	KeyHeader KeyPlace = "header" // a header of its own
+	KeyQuery  KeyPlace = "query"  // a query parameter
+)
+
+// Identity says where the provider account stands in an answer. Paths name fields of JSON objects with dots between:
+// "authed_user.id".
+type Identity struct {
+	Source IdentitySource `json:"source,omitempty" cbor:"1,keyasint,omitempty"`
+	// URL is called with the new token for IdentityURL; it may contain variables.
+	URL string `json:"url,omitempty" cbor:"2,keyasint,omitempty"`
+	// SubjectPath is the account's unchanging id, TenantPath the workspace or organisation it belongs to (may be empty),
+	// DisplayPath what people call it (may be empty).
+	SubjectPath string `json:"subjectPath,omitempty" cbor:"3,keyasint,omitempty"`
+	TenantPath  string `json:"tenantPath,omitempty" cbor:"4,keyasint,omitempty"`
+	DisplayPath string `json:"displayPath,omitempty" cbor:"5,keyasint,omitempty"`
+}
+
+// IdentitySource says which answer Identity's paths lead through.
+type IdentitySource string
+
+// The sources; empty means that accounts are not recognised.
+const (
+	IdentityURL     IdentitySource = "url"      // of a GET to Identity.URL: userinfo, or any "who am I"
+	IdentityIDToken IdentitySource = "id_token" // the claims of the id_token (OpenID Connect Core §2)
+	IdentityToken   IdentitySource = "token"    // the answer of the token endpoint
+	IdentityTest    IdentitySource = "test"     // the answer of APIKey.TestURL
+)
+
+// Variable is a name that URLs of an integration contain in braces. Values are never allowed to contain anything but
+// letters, digits, '.', '-' and '_', whatever Pattern says, so that a host cannot be steered.
+type Variable struct {
+	// Pattern is a regular expression that the whole value must match; empty means one DNS label.
+	Pattern string `json:"pattern,omitempty" cbor:"1,keyasint,omitempty"`
+	// CustomerDomains permits the variable directly under a domain in which the provider gives its customers names, when
+	// the public suffix list names that domain: "{shop}.myshopify.com".
+	CustomerDomains bool `json:"customerDomains,omitempty" cbor:"2,keyasint,omitempty"`
+}
+
+// SentHost is a host that the provider tells in an answer, like Salesforce's instance_url. It becomes a variable of its
+// name that stands for scheme and host together: "{instance_url}/services/data".
+type SentHost struct {
+	Field string   `json:"field" cbor:"1,keyasint"` // the name of the field, and of the variable
+	In    SentIn   `json:"in" cbor:"2,keyasint"`
+	Hosts []string `json:"hosts" cbor:"3,keyasint"` // which hosts are believed: exact, or "*.example.com" for any depth
+	// TokenHost sends the token request to this host instead of TokenURL's. Only for SentInCallback; Hosts must be exact.
+	TokenHost bool `json:"tokenHost,omitempty" cbor:"4,keyasint,omitempty"`
+	// Optional accepts answers without the field; templates that need it then fail.
+	Optional bool `json:"optional,omitempty" cbor:"5,keyasint,omitempty"`
+}
+
+// SentIn says which answer carries a SentHost.
+type SentIn string
+
+// The answers.
+const (
+	SentInCallback SentIn = "callback" // the query of the redirect back to us
+	SentInToken    SentIn = "token"    // the answer of the token endpoint
+)
+
+// SameAccount says what happens when a provider account is connected a second time.
+type SameAccount string
+
+// The choices; empty means SameAccountUpdate.
+const (
+	SameAccountUpdate SameAccount = "update" // its credential is updated in place and returned
+	SameAccountReject SameAccount = "reject" // ErrAccountConnected
+	SameAccountAllow  SameAccount = "allow"  // a second credential of the same account
+)
+
+// OtherAccount says what happens when another provider account answers on a reconnect.
+type OtherAccount string
+
+// The choices; empty means OtherAccountRefuse.
+const (
+	OtherAccountRefuse  OtherAccount = "refuse"  // ErrAccountMismatch
+	OtherAccountReplace OtherAccount = "replace" // the credential now stands for the other account
+)

@@ -1,0 +1,165 @@
+package oauth
+
+import (
+	"bytes"
+	"encoding/json"
+	"math"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/polycred/polycred/crypto"
+)
+
+// maxToken is the most bytes that one token may have.
+const maxToken = 32 << 10
+
+// maxLifetime caps what a provider claims, far beyond any real token.
+const maxLifetime = 10 * 365 * 24 * time.Hour
+
+// Answer is a good answer of a token endpoint.
+type Answer struct {
+	AccessToken  crypto.Secret
+	RefreshToken crypto.Secret // empty when the answer had none
+	IDToken      crypto.Secret // empty when the answer had none
+	TokenType    string
+	// Lifetime is how long the access token is good from now; 0 when the answer did not say so, or said nonsense.
+	Lifetime time.Duration
+	Scopes   []string       // nil when the answer did not say: then those that were asked for were granted (RFC 6749 §5.1)
+	Fields   map[string]any // the whole answer, with json.Number for numbers; it holds tokens
+}
+
+// parse reads the answer of a token endpoint, in JSON or, as older providers have it, as a form.
+func parse(status int, header http.Header, body []byte, now time.Time) (*Answer, *Error) {
+	fields := decode(header.Get("Content-Type"), body)
+	code, _ := fields["error"].(string)
+	if ok, isBool := fields["ok"].(bool); isBool && !ok && code == "" {
+		code = "unknown"
+	}
+	switch {
+	case status < 200 || status > 299 || code != "":
+		code = CleanCode(code)
+		return nil, &Error{
+			Class: classify(status, code), Status: status, Code: code, RetryAfter: retryAfter(header, now),
+			Reason: "the provider refused",
+		}
+	case fields == nil:
+		return nil, &Error{Class: Transient, Status: status, Reason: "the provider's answer is neither JSON nor a form"}
+	}
+
+	token, _ := fields["access_token"].(string)
+	if reason := checkToken(token); reason != "" {
+		return nil, &Error{Class: Transient, Status: status, Reason: "the provider's answer has " + reason}
+	}
+	refresh, _ := fields["refresh_token"].(string)
+	if refresh != "" && len(refresh) > maxToken {
+		return nil, &Error{Class: Transient, Status: status, Reason: "the provider's answer has a refresh_token that is too long"}
+	}
+	id, _ := fields["id_token"].(string)
+	tokenType, _ := fields["token_type"].(string)
+	answer := &Answer{
+		AccessToken: crypto.NewSecret(token), RefreshToken: crypto.NewSecret(refresh), IDToken: crypto.NewSecret(id),
+		TokenType: CleanCode(tokenType), Lifetime: lifetime(fields["expires_in"]), Fields: fields,
+	}
+	if scope, ok := fields["scope"].(string); ok {
+		answer.Scopes = SplitScopes(scope)
+	}
+	return answer, nil
+}
+
+// SplitScopes splits a scope list at spaces and commas: providers answer with either, whatever they were asked with.
+func SplitScopes(list string) []string {
+	scopes := strings.FieldsFunc(list, func(r rune) bool { return r == ' ' || r == ',' })
+	return slices.Clip(scopes)
+}
+
+// decode returns the fields of an answer, nil when it has none.
+func decode(contentType string, body []byte) map[string]any {
+	if media, _, _ := mime.ParseMediaType(contentType); media == "application/x-www-form-urlencoded" {
+		form, err := url.ParseQuery(string(body))
+		if err != nil {
+			return nil
+		}
+		fields := make(map[string]any, len(form))
+		for name, values := range form {
+			fields[name] = values[0]
+		}
+		return fields
+	}
+	fields, err := Object(body)
+	if err != nil {
+		return nil
+	}
+	return fields
+}
+
+// Object decodes a JSON object, keeping numbers as they are written: ids are often larger than a float holds.
+func Object(body []byte) (map[string]any, error) {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	var fields map[string]any
+	err := d.Decode(&fields)
+	return fields, err
+}
+
+// checkToken says what is wrong with an access token; it goes into a header (RFC 6750 §2.1 allows less than this).
+func checkToken(token string) string {
+	switch {
+	case token == "":
+		return "no access_token"
+	case len(token) > maxToken:
+		return "an access_token that is too long"
+	}
+	for i := range len(token) {
+		if token[i] < 0x20 || token[i] > 0x7e {
+			return "an access_token with characters that no header may carry"
+		}
+	}
+	return ""
+}
+
+// lifetime reads expires_in as providers write it: a number or a string, whole or not. Anything that is not a positive
+// number says nothing about the end.
+func lifetime(v any) time.Duration {
+	var text string
+	switch v := v.(type) {
+	case json.Number:
+		text = v.String()
+	case string:
+		text = strings.TrimSpace(v)
+	default:
+		return 0
+	}
+	seconds, err := strconv.ParseFloat(text, 64)
+	switch {
+	case err != nil, math.IsNaN(seconds), seconds <= 0:
+		return 0
+	case seconds >= maxLifetime.Seconds():
+		return maxLifetime
+	}
+	return time.Duration(seconds * float64(time.Second))
+}
+
+// Field returns the text or number at a path of names with dots between, as text; "" when there is none.
+func Field(fields map[string]any, path string) string {
+	var v any = fields
+	for name := range strings.SplitSeq(path, ".") {
+		object, ok := v.(map[string]any)
+		if !ok {
+			return ""
+		}
+		v = object[name]
+	}
+	switch v := v.(type) {
+	case string:
+		return v
+	case json.Number:
+		return v.String()
+	default:
+		return ""
+	}
+}

@@ -1,0 +1,112 @@
+package oauth
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/polycred/polycred/core/internal/egress"
+	"github.com/polycred/polycred/crypto"
+)
+
+// Auth says how the client proves itself (RFC 6749 §2.3.1).
+type Auth string
+
+// The ways.
+const (
+	Basic Auth = "basic"
+	Body  Auth = "body"
+	None  Auth = "none"
+)
+
+// Endpoint is a token endpoint and the client that asks it. It may be used concurrently.
+type Endpoint struct {
+	URL      string
+	ClientID string
+	Secrets  []crypto.Secret // live client secrets: the next is tried when the provider rejects the one before
+	Auth     Auth
+	Params   map[string]string // added to every request
+	Do       func(context.Context, *http.Request) (*egress.Response, error)
+	Now      func() time.Time
+}
+
+// Exchange spends an authorization code (RFC 6749 §4.1.3, RFC 7636 §4.5; an empty verifier is not sent).
+// Errors are *Error.
+func (e *Endpoint) Exchange(ctx context.Context, code, redirectURI string, verifier crypto.Secret) (*Answer, error) {
+	form := url.Values{"grant_type": {"authorization_code"}, "code": {code}, "redirect_uri": {redirectURI}}
+	if !verifier.IsZero() {
+		form.Set("code_verifier", verifier.Reveal())
+	}
+	return e.ask(ctx, form)
+}
+
+// Refresh spends a refresh token (RFC 6749 §6). Errors are *Error.
+func (e *Endpoint) Refresh(ctx context.Context, token crypto.Secret) (*Answer, error) {
+	return e.ask(ctx, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token.Reveal()}})
+}
+
+// ask tries each client secret until one is not rejected. A rejected client has spent nothing, so asking again is safe.
+func (e *Endpoint) ask(ctx context.Context, form url.Values) (*Answer, error) {
+	secrets := e.Secrets
+	if e.Auth == None || len(secrets) == 0 {
+		secrets = []crypto.Secret{{}}
+	}
+	var failed *Error
+	for _, secret := range secrets {
+		answer, err := e.post(ctx, form, secret)
+		if err == nil {
+			return answer, nil
+		}
+		failed = err
+		if err.Class != Rejected || (err.Code != "invalid_client" && err.Status != http.StatusUnauthorized) {
+			break
+		}
+	}
+	return nil, failed
+}
+
+func (e *Endpoint) post(ctx context.Context, form url.Values, secret crypto.Secret) (*Answer, *Error) {
+	body := url.Values{}
+	for name, value := range e.Params {
+		body.Set(name, value)
+	}
+	for name, values := range form {
+		body[name] = values
+	}
+	if e.Auth != Basic {
+		body.Set("client_id", e.ClientID)
+		if e.Auth == Body {
+			body.Set("client_secret", secret.Reveal())
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.URL, strings.NewReader(body.Encode()))
+	if err != nil {
+		return nil, &Error{Class: Rejected, Reason: "the token URL cannot be called"}
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Accept", "application/json")
+	if e.Auth == Basic {
+		// Both halves are form-encoded first (RFC 6749 §2.3.1).
+		req.SetBasicAuth(url.QueryEscape(e.ClientID), url.QueryEscape(secret.Reveal()))
+	}
+	// A code or refresh token is spent once: the transport must not repeat the request on a broken connection.
+	req.GetBody = nil
+
+	resp, err := e.Do(ctx, req)
+	if err != nil {
+		return nil, lost(err)
+	}
+	return parse(resp.Status, resp.Header, resp.Body, e.Now())
+}
+
+// lost tells a request that surely never reached the provider from one that may have.
+func lost(err error) *Error {
+	var transport *egress.Error
+	if errors.As(err, &transport) && !transport.Sent {
+		return &Error{Class: Transient, Reason: "the provider could not be reached", Err: err}
+	}
+	return &Error{Class: Indeterminate, Reason: "the provider's answer was lost", Err: err}
+}

@@ -1,0 +1,112 @@
+package core
+
+import (
+	"cmp"
+	"log/slog"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Unselected says what happens when a call names no account and several could be meant (rule 7).
+type Unselected string
+
+// The choices; empty means Refuse.
+const (
+	Refuse Unselected = "refuse" // ErrAmbiguous
+	Oldest Unselected = "oldest" // the one that was connected first; for hosts that move from elsewhere
+)
+
+// Options of an Engine. The zero value opens an engine that can do everything but connect over OAuth, which needs
+// CallbackURL.
+type Options struct {
+	// Project is the UUID of the project to open, which is made when the store does not have it; empty means the store's
+	// only project, which is made when the store has none.
+	Project string
+
+	// CallbackURL is where providers send the browser back to: the redirect URI of an integration is CallbackURL, "/" and
+	// the integration's name, and has to be registered there. https, or http on localhost or 127.0.0.1. It is never taken
+	// from a request. Empty means that no OAuth flow can begin.
+	CallbackURL string
+	// ReturnURLs are the URLs that ConnectInput.ReturnURL may be, compared exactly. Empty means none.
+	ReturnURLs []string
+	// ConnectTTL is how long a person may take to connect; 0 means 15 minutes.
+	ConnectTTL time.Duration
+
+	// Unselected is the choice when a call names no account; empty means Refuse.
+	Unselected Unselected
+
+	// AllowedHosts are the exact "host:port" that outbound requests may reach although they are private or loopback, and
+	// that may be asked over plain http. Empty means none.
+	AllowedHosts []string
+	// EnvironmentProxy sends outbound requests through the proxy that HTTPS_PROXY and its kin name; names are then
+	// resolved by that proxy, which has to keep private addresses away itself. False means no proxy.
+	EnvironmentProxy bool
+	// ProviderTimeout bounds one call to a provider; 0 means 15 seconds.
+	ProviderTimeout time.Duration
+
+	// TakeOver confirms that this store is the one to go on with, after it was copied or moved, and that no other copy is
+	// in use. False means that such a store is quarantined: valid tokens are given out, nothing is refreshed.
+	TakeOver bool
+
+	// Now is the clock; nil means time.Now. It may be called concurrently.
+	Now func() time.Time
+	// Logger receives what an operator should know, never a secret; nil means slog.Default.
+	Logger *slog.Logger
+}
+
+// prepare returns a copy with defaults filled in, or an InputError.
+func (o *Options) prepare() (Options, error) {
+	p := Options{}
+	if o != nil {
+		p = *o
+	}
+	p.ReturnURLs = slices.Clone(p.ReturnURLs)
+	p.AllowedHosts = slices.Clone(p.AllowedHosts)
+	p.ConnectTTL = cmp.Or(p.ConnectTTL, 15*time.Minute)
+	p.ProviderTimeout = cmp.Or(p.ProviderTimeout, 15*time.Second)
+	p.Unselected = cmp.Or(p.Unselected, Refuse)
+	if p.Now == nil {
+		p.Now = time.Now
+	}
+	if p.Logger == nil {
+		p.Logger = slog.Default()
+	}
+
+	if p.CallbackURL != "" {
+		u, err := url.Parse(p.CallbackURL)
+		switch {
+		case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
+			return p, invalid("callbackUrl", "must be a plain URL without user, query and fragment")
+		case u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())):
+			return p, invalid("callbackUrl", "must be https, or http on localhost or 127.0.0.1: browsers keep no secrets on any other http page")
+		}
+		p.CallbackURL = strings.TrimRight(p.CallbackURL, "/")
+	}
+	for _, raw := range p.ReturnURLs {
+		if u, err := url.Parse(raw); err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
+			return p, invalid("returnUrls", "must be whole http or https URLs")
+		}
+	}
+	if p.ConnectTTL < 0 || p.ConnectTTL > 24*time.Hour {
+		return p, invalid("connectTtl", "must be between 0 and 24 hours")
+	}
+	if p.ProviderTimeout < 0 {
+		return p, invalid("providerTimeout", "must not be negative")
+	}
+	if p.Unselected != Refuse && p.Unselected != Oldest {
+		return p, invalid("unselected", `must be "refuse" or "oldest"`)
+	}
+	return p, nil
+}
+
+// loopback reports whether a browser treats plain http on this host as secure.
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.IsLoopback()
+}

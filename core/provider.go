@@ -1,0 +1,250 @@
+package core
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/polycred/polycred/core/internal/endpoint"
+	"github.com/polycred/polycred/storage"
+)
+
+// provider is an integration made ready for use: checked, its URLs parsed. It is immutable.
+type provider struct {
+	Integration
+	rev      storage.Rev
+	deleting bool
+	loaded   time.Time
+
+	authorization, token, identity, test *endpoint.Template // nil where there is none
+	hosts                                *endpoint.Hosts
+}
+
+// The parameters of the protocol itself (RFC 6749 §4.1.1 and §4.1.3, RFC 7636 §4.3 and §4.5).
+var ownParams = []string{
+	"response_type", "client_id", "client_secret", "redirect_uri", "scope", "state", "nonce", "code", "code_verifier",
+	"code_challenge", "code_challenge_method", "grant_type", "refresh_token",
+}
+
+// newProvider checks an integration; every problem is an InputError that names the field.
+func newProvider(in Integration) (*provider, error) {
+	p := &provider{Integration: in}
+	if err := checkName(in.Name); err != nil {
+		return nil, err
+	}
+	vars, err := p.variables()
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case (in.OAuth2 == nil) == (in.APIKey == nil):
+		return nil, invalid("oauth2", "or apiKey has to be set, and only one of the two")
+	case in.OAuth2 != nil:
+		err = p.checkOAuth2(vars)
+	default:
+		err = p.checkAPIKey(vars)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := p.checkIdentity(vars); err != nil {
+		return nil, err
+	}
+	if p.hosts, err = endpoint.ParseHosts(in.AllowedHosts, vars); err != nil {
+		return nil, invalid("allowedHosts", err.Error())
+	}
+	if !oneOf(in.SameAccount, "", SameAccountUpdate, SameAccountReject, SameAccountAllow) {
+		return nil, invalid("sameAccount", `must be "update", "reject" or "allow"`)
+	}
+	if !oneOf(in.OtherAccount, "", OtherAccountRefuse, OtherAccountReplace) {
+		return nil, invalid("otherAccount", `must be "refuse" or "replace"`)
+	}
+	return p, nil
+}
+
+func oneOf[T comparable](v T, choices ...T) bool { return slices.Contains(choices, v) }
+
+// variables are the names that templates may use: those a person gives, and those the provider sends.
+func (p *provider) variables() (map[string]endpoint.Variable, error) {
+	vars := make(map[string]endpoint.Variable, len(p.Variables)+len(p.SentHosts))
+	for name, v := range p.Variables {
+		vars[name] = endpoint.Variable{Pattern: v.Pattern, PrivateSuffix: v.CustomerDomains}
+	}
+	for i, sent := range p.SentHosts {
+		field := fmt.Sprintf("sentHosts.%d", i)
+		if _, twice := vars[sent.Field]; twice || sent.Field == "" {
+			return nil, invalid(field+".field", "is empty, or the name of another variable")
+		}
+		if !oneOf(sent.In, SentInCallback, SentInToken) {
+			return nil, invalid(field+".in", `must be "callback" or "token"`)
+		}
+		if len(sent.Hosts) == 0 {
+			return nil, invalid(field+".hosts", "is empty: list the hosts that are believed")
+		}
+		check := endpoint.ParseSent
+		if sent.TokenHost {
+			if sent.In != SentInCallback || p.OAuth2 == nil {
+				return nil, invalid(field+".tokenHost", "is only possible for a field of an OAuth callback")
+			}
+			check = endpoint.ParseSentExact
+		}
+		// The list is judged by asking it about a host that nobody has.
+		if _, err := check("https://nobody.invalid", sent.Hosts); errors.Is(err, endpoint.ErrPattern) {
+			return nil, invalid(field+".hosts", err.Error())
+		}
+		vars[sent.Field] = endpoint.Variable{Origin: true}
+	}
+	return vars, nil
+}
+
+func (p *provider) checkOAuth2(vars map[string]endpoint.Variable) (err error) {
+	o := p.OAuth2
+	if o.ClientID == "" {
+		return invalid("oauth2.clientId", "is empty: register an application at the provider")
+	}
+	if p.authorization, err = endpoint.Parse(o.AuthorizationURL, vars); err != nil {
+		return invalid("oauth2.authorizationUrl", err.Error())
+	}
+	if p.token, err = endpoint.Parse(o.TokenURL, vars); err != nil {
+		return invalid("oauth2.tokenUrl", err.Error())
+	}
+	if o.RevocationURL != "" {
+		if _, err = endpoint.Parse(o.RevocationURL, vars); err != nil {
+			return invalid("oauth2.revocationUrl", err.Error())
+		}
+	}
+	for _, sent := range p.SentHosts { // known only after the code was spent, or after the token host was used
+		for _, early := range append(p.authorization.Variables(), p.token.Variables()...) {
+			if early == sent.Field {
+				return invalid("oauth2.tokenUrl", fmt.Sprintf("uses {%s}, which the provider sends too late; see sentHosts.tokenHost", early))
+			}
+		}
+	}
+	if o.Issuer != "" {
+		if u, err := url.Parse(o.Issuer); err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
+			return invalid("oauth2.issuer", "must be a URL without query and fragment (RFC 8414 §2)")
+		}
+	} else if o.RequireIssuer {
+		return invalid("oauth2.issuer", "is empty, but requireIssuer is set")
+	}
+	if !oneOf(o.ClientAuth, "", ClientAuthBasic, ClientAuthBody, ClientAuthNone) {
+		return invalid("oauth2.clientAuth", `must be "basic", "body" or "none"`)
+	}
+	if !oneOf(o.PKCE, "", PKCERequired, PKCERefused) {
+		return invalid("oauth2.pkce", `must be "required" or "refused"`)
+	}
+	if o.PKCE == PKCERefused && o.ClientAuth == ClientAuthNone {
+		return invalid("oauth2.pkce", "can be refused only with a client secret: nothing else would protect the code")
+	}
+	for field, params := range map[string]map[string]string{
+		"authorizationParams": o.AuthorizationParams, "addAccountParams": o.AddAccountParams, "tokenParams": o.TokenParams,
+	} {
+		for name := range params {
+			if oneOf(name, ownParams...) {
+				return invalid("oauth2."+field, fmt.Sprintf("sets %q, which polycred sets itself", name))
+			}
+		}
+	}
+	for _, scope := range o.Scopes {
+		if scope == "" || strings.ContainsAny(scope, " \t\r\n\"\\") {
+			return invalid("oauth2.scopes", "has an empty scope, or one with a space, quote or backslash (RFC 6749 §3.3)")
+		}
+	}
+	return nil
+}
+
+func (p *provider) checkAPIKey(vars map[string]endpoint.Variable) (err error) {
+	k := p.APIKey
+	switch k.In {
+	case "", KeyBearer:
+		if k.Name != "" || k.Prefix != "" {
+			return invalid("apiKey.name", "and prefix must be empty for bearer: use in \"header\" to choose them")
+		}
+	case KeyHeader, KeyQuery:
+		if !token(k.Name) {
+			return invalid("apiKey.name", "is not the name of a header or query parameter")
+		}
+	default:
+		return invalid("apiKey.in", `must be "bearer", "header" or "query"`)
+	}
+	if strings.ContainsFunc(k.Prefix, func(r rune) bool { return r < 0x20 || r > 0x7e }) || (k.Prefix != "" && k.In != KeyHeader) {
+		return invalid("apiKey.prefix", "is only for headers, and plain text")
+	}
+	if p.test, err = endpoint.Parse(k.TestURL, vars); err != nil {
+		return invalid("apiKey.testUrl", err.Error())
+	}
+	return nil
+}
+
+func (p *provider) checkIdentity(vars map[string]endpoint.Variable) (err error) {
+	id := p.Integration.Identity
+	choices := []IdentitySource{"", IdentityURL, IdentityIDToken, IdentityToken}
+	if p.APIKey != nil {
+		choices = []IdentitySource{"", IdentityURL, IdentityTest}
+	}
+	switch {
+	case !oneOf(id.Source, choices...):
+		return invalid("identity.source", fmt.Sprintf("must be one of %q for this auth scheme, or empty", choices[1:]))
+	case id.Source == "" && id != (Identity{}):
+		return invalid("identity.source", "is empty, but other fields of identity are set")
+	case id.Source != "" && id.SubjectPath == "":
+		return invalid("identity.subjectPath", "is empty: name the field that holds the account's id")
+	case id.Source == IdentityURL:
+		if p.identity, err = endpoint.Parse(id.URL, vars); err != nil {
+			return invalid("identity.url", err.Error())
+		}
+	case id.URL != "":
+		return invalid("identity.url", `is only for source "url"`)
+	}
+	return nil
+}
+
+// token reports whether s is a token in the sense of RFC 9110 §5.6.2.
+func token(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("!#$%&'*+-.^_`|~", r))
+	})
+}
+
+// checkVariables returns the values that a person gave, when they are those that the integration's URLs need.
+func (p *provider) checkVariables(given map[string]string) (map[string]string, error) {
+	for name := range given {
+		if _, known := p.Variables[name]; !known {
+			return nil, invalid("variables."+clip(name), "is not a variable of this integration")
+		}
+	}
+	for _, t := range []*endpoint.Template{p.authorization, p.token, p.identity, p.test} {
+		if t == nil || slices.ContainsFunc(t.Variables(), p.sent) {
+			continue
+		}
+		if _, err := t.Expand(given); err != nil {
+			return nil, valueError(err)
+		}
+	}
+	return maps.Clone(given), nil
+}
+
+// sent reports whether a variable is one that the provider sends.
+func (p *provider) sent(name string) bool {
+	return slices.ContainsFunc(p.SentHosts, func(s SentHost) bool { return s.Field == name })
+}
+
+// valueError turns a refused value into an InputError that names the variable, never the value.
+func valueError(err error) error {
+	var refused *endpoint.Error
+	if errors.As(err, &refused) {
+		return invalid("variables."+refused.Variable, refused.Problem)
+	}
+	return err
+}
+
+func clip(s string) string {
+	if len(s) > maxName {
+		return s[:maxName] + "…"
+	}
+	return s
+}

@@ -1,0 +1,263 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/polycred/polycred/core/internal/oauth"
+	"github.com/polycred/polycred/crypto"
+	"github.com/polycred/polycred/storage"
+)
+
+// The refresh protocol, whole. Within a process one refresh of a credential runs at a time, on a context of its own:
+// nobody who waits can cancel it for the others. Before the provider is asked, an intent is written: which refresh token
+// is about to be spent, in which attempt. What the provider answered is committed on the revision of that intent; where
+// somebody changed the record in between, the refresh token decides: still the one that was spent, and the answer is
+// written over the newer revision; another one, and the winner's token is taken instead of ours.
+
+const (
+	previousGrace = 10 * time.Minute // how long the refresh token before the current one is kept
+	forceInterval = time.Minute      // a 401 sooner after a refresh than this is passed on
+	maxBackoff    = 5 * time.Minute
+)
+
+// refresh returns the credential with a new token, or why there is none.
+func (e *Engine) refresh(ctx context.Context, user string, seen *credentialRecord) (credentialRecord, error) {
+	result := e.refreshes.DoChan(user+"\x00"+seen.ID, func() (any, error) {
+		done, err := e.begin()
+		if err != nil {
+			return credentialRecord{}, err
+		}
+		defer done()
+		detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.exchangeTime())
+		defer cancel()
+		return e.refreshOnce(detached, user, seen)
+	})
+	select {
+	case r := <-result:
+		return r.Val.(credentialRecord), r.Err
+	case <-ctx.Done():
+		return credentialRecord{}, ctx.Err()
+	}
+}
+
+// refreshBehind refreshes without anybody waiting; what goes wrong is in the log and in the credential.
+func (e *Engine) refreshBehind(ctx context.Context, user string, seen *credentialRecord) {
+	if e.quarantined || seen.RefreshToken.IsZero() || millis(e.now().UnixMilli()) < seen.NextAttempt {
+		return
+	}
+	ctx = context.WithoutCancel(ctx)
+	go func() { _, _ = e.refresh(ctx, user, seen) }() // Close waits for it: refresh registers itself
+}
+
+// forceRefresh is for a 401: the provider ended a token that looked good. It reports whether there is another one now.
+func (e *Engine) forceRefresh(ctx context.Context, user string, seen *credentialRecord) (credentialRecord, bool) {
+	if e.quarantined || seen.RefreshToken.IsZero() || e.now().Sub(seen.Refreshed.time()) < forceInterval {
+		return credentialRecord{}, false
+	}
+	forced := *seen
+	forced.ValidUntil = 1 // long ago
+	record, err := e.refresh(ctx, user, &forced)
+	return record, err == nil && !record.AccessToken.Equal(seen.AccessToken)
+}
+
+// refreshOnce is the protocol from reading to writing. What was seen says which token is no longer good enough.
+func (e *Engine) refreshOnce(ctx context.Context, user string, seen *credentialRecord) (credentialRecord, error) {
+	for {
+		record, rev, err := e.credential(ctx, user, seen.ID)
+		if err != nil {
+			return record, err
+		}
+		if err := record.usable(); err != nil {
+			return record, err
+		}
+		if !record.AccessToken.Equal(seen.AccessToken) { // somebody else was first
+			return record, nil
+		}
+		now := e.now()
+		switch {
+		case e.quarantined:
+			return record, fmt.Errorf("credential %s needs a refresh: %w", record.ID, ErrQuarantined)
+		case record.RefreshToken.IsZero():
+			return e.ended(ctx, user, &record, rev, "there is no refresh token")
+		case millis(now.UnixMilli()) < record.NextAttempt:
+			return record, &ProviderError{
+				Integration: record.Integration, Op: "refresh", Class: record.LastFailure,
+				Reason: "the last refresh failed; the next attempt is at " + record.NextAttempt.time().Format(time.RFC3339),
+			}
+		}
+		p, err := e.provider(ctx, record.Integration)
+		if err != nil {
+			return record, err
+		}
+		if p.OAuth2 == nil {
+			return record, p.problem("refresh", FailureTransient, "the integration has no OAuth any more")
+		}
+
+		record.Attempt++
+		record.Intent = &intentRecord{
+			Attempt: record.Attempt, Fingerprint: fingerprint(record.RefreshToken), Started: toMillis(now), Boot: e.boot,
+		}
+		tx := e.db.Begin(ctx)
+		rev = e.tables.credentials.Put(tx, &record, rev, user, record.ID)
+		if err := tx.Commit(ctx); conflicted(err) {
+			continue
+		} else if err != nil {
+			return record, fmt.Errorf("refresh credential %s: %w", record.ID, err)
+		}
+		answer, err := e.spend(ctx, p, &record)
+		if err != nil {
+			return e.refreshFailed(ctx, user, &record, rev, p.failure("refresh", err))
+		}
+		return e.refreshed(ctx, user, &record, rev, answer)
+	}
+}
+
+func fingerprint(token crypto.Secret) []byte { return digest("refresh token", token.Reveal()) }
+
+// spend asks the provider for a new token.
+func (e *Engine) spend(ctx context.Context, p *provider, record *credentialRecord) (*oauth.Answer, error) {
+	tokenURL, err := p.tokenURL(record.Variables)
+	if err != nil {
+		return nil, err
+	}
+	endpoint, err := e.tokenEndpoint(ctx, p, tokenURL, p.OAuth2.ClientID)
+	if err != nil {
+		return nil, err
+	}
+	return endpoint.Refresh(ctx, record.RefreshToken)
+}
+
+// tokenURL is where the tokens of an account come from: the host that the provider named when it was connected, where
+// the integration lists one.
+func (p *provider) tokenURL(vars map[string]string) (string, error) {
+	u, err := p.token.Expand(vars)
+	if err != nil {
+		return "", valueError(err)
+	}
+	for _, sent := range p.SentHosts {
+		if origin := vars[sent.Field]; sent.TokenHost && origin != "" {
+			base, err := url.Parse(origin)
+			if err != nil {
+				return "", err
+			}
+			u.Scheme, u.Host = base.Scheme, base.Host
+		}
+	}
+	return u.String(), nil
+}
+
+// refreshed commits what the provider answered. It may be the only live token of the account, so it is tried again for
+// as long as there is time, and given to the callers even if the store could not take it.
+func (e *Engine) refreshed(ctx context.Context, user string, spent *credentialRecord, rev storage.Rev, answer *oauth.Answer) (credentialRecord, error) {
+	record := *spent
+	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		record.renew(answer, e.now())
+		tx := e.db.Begin(ctx)
+		e.tables.credentials.Put(tx, &record, rev, user, record.ID)
+		err := tx.Commit(ctx)
+		if err == nil {
+			return record, nil
+		}
+		if conflicted(err) || errors.Is(err, storage.ErrUnknownOutcome) {
+			current, newer, err := e.credential(ctx, user, spent.ID)
+			switch {
+			case errors.Is(err, ErrNotFound): // disconnected meanwhile
+				return record, err
+			case err == nil && !current.RefreshToken.Equal(spent.RefreshToken):
+				return current, current.usable()
+			case err == nil:
+				record, rev = current, newer
+				continue
+			}
+		}
+		if pause(ctx, wait) != nil {
+			e.log.ErrorContext(ctx, "a refreshed token could not be stored and lives only until it ends",
+				"credential", spent.ID, "integration", spent.Integration, "error", err)
+			return record, nil
+		}
+	}
+}
+
+// renew writes a refreshed token into a credential.
+func (r *credentialRecord) renew(answer *oauth.Answer, now time.Time) {
+	if next := answer.RefreshToken; !next.IsZero() && !next.Equal(r.RefreshToken) {
+		r.PreviousRefreshToken, r.PreviousUntil = r.RefreshToken, toMillis(now.Add(previousGrace))
+		r.RefreshToken = next
+	}
+	r.AccessToken, r.Refreshed, r.ValidUntil, r.Updated = answer.AccessToken, toMillis(now), 0, toMillis(now)
+	if answer.TokenType != "" {
+		r.TokenType = answer.TokenType
+	}
+	if answer.Lifetime > 0 {
+		r.ValidUntil = toMillis(now.Add(answer.Lifetime))
+	}
+	if answer.Scopes != nil {
+		r.Scopes = answer.Scopes
+	}
+	r.Intent, r.Failures, r.LastFailure, r.NextAttempt = nil, 0, FailureNone, 0
+}
+
+// refreshFailed writes down what a failed refresh means. That the grant is gone is believed only when the refresh token
+// that was refused is still the one that is stored.
+func (e *Engine) refreshFailed(ctx context.Context, user string, spent *credentialRecord, rev storage.Rev, cause error) (credentialRecord, error) {
+	var failed *ProviderError
+	if !errors.As(cause, &failed) {
+		return *spent, cause
+	}
+	for {
+		record, current, err := e.credential(ctx, user, spent.ID)
+		if err != nil {
+			return record, err
+		}
+		if !record.RefreshToken.Equal(spent.RefreshToken) {
+			return record, record.usable()
+		}
+		now := e.now()
+		record.Failures++
+		record.LastFailure, record.Updated = failed.Class, toMillis(now)
+		if failed.Class == FailurePermanent {
+			record.Status = StatusInvalid
+		}
+		if failed.Class != FailureIndeterminate {
+			record.Intent = nil
+		}
+		record.NextAttempt = toMillis(now.Add(max(backoff(record.Failures), failed.RetryAfter)))
+		tx := e.db.Begin(ctx)
+		e.tables.credentials.Put(tx, &record, current, user, record.ID)
+		switch err := tx.Commit(ctx); {
+		case conflicted(err):
+			continue
+		case err != nil:
+			e.log.ErrorContext(ctx, "a failed refresh could not be written down", "credential", record.ID, "error", err)
+		}
+		e.log.WarnContext(ctx, "a token could not be refreshed", "credential", record.ID, "integration", record.Integration,
+			"class", failed.Class, "failures", record.Failures, "error", failed)
+		if record.Status == StatusInvalid {
+			return record, fmt.Errorf("credential %s: %w (%w)", record.ID, ErrReconnect, failed)
+		}
+		return record, failed
+	}
+}
+
+// ended marks a credential whose token ran out and cannot be refreshed.
+func (e *Engine) ended(ctx context.Context, user string, record *credentialRecord, rev storage.Rev, why string) (credentialRecord, error) {
+	record.Status, record.LastFailure, record.Updated = StatusInvalid, FailurePermanent, toMillis(e.now())
+	tx := e.db.Begin(ctx)
+	e.tables.credentials.Put(tx, record, rev, user, record.ID)
+	if err := tx.Commit(ctx); err != nil && !conflicted(err) {
+		e.log.ErrorContext(ctx, "an ended credential could not be marked", "credential", record.ID, "error", err)
+	}
+	return *record, fmt.Errorf("credential %s: %w: %s", record.ID, ErrReconnect, why)
+}
+
+// backoff grows from one second to maxBackoff.
+func backoff(failures int) time.Duration {
+	if failures > 9 {
+		return maxBackoff
+	}
+	return min(time.Second<<max(failures-1, 0), maxBackoff)
+}

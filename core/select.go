@@ -1,0 +1,151 @@
+package core
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/polycred/polycred/storage"
+)
+
+// Selector names one account of a user (rules 6 and 7).
+type Selector struct {
+	// Integration is its name. It may be empty only when Credential is a UUID.
+	Integration string
+	// Credential is the credential's UUID, its external id, or "ext:" and its external id; an external id that looks like
+	// a UUID is reachable only with "ext:". Empty: the only valid account of the integration, or what Options.Unselected
+	// says when there are several.
+	Credential string
+}
+
+// String returns the selector as errors show it.
+func (s Selector) String() string {
+	switch {
+	case s.Credential == "":
+		return clip(s.Integration)
+	case s.Integration == "":
+		return clip(s.Credential)
+	}
+	return clip(s.Integration) + "/" + clip(s.Credential)
+}
+
+// find returns the account that sel names, whatever its status; without a name, a usable one.
+func (u *User) find(ctx context.Context, sel Selector) (credentialRecord, storage.Rev, error) {
+	var none credentialRecord
+	if err := u.check(); err != nil {
+		return none, 0, err
+	}
+	if sel.Credential == "" {
+		id, err := u.only(ctx, sel.Integration)
+		if err != nil {
+			return none, 0, err
+		}
+		return u.e.credential(ctx, u.id, id)
+	}
+	id, isUUID := canonicalUUID(sel.Credential)
+	if !isUUID {
+		var err error
+		if id, err = u.byExternalID(ctx, sel.Integration, sel.Credential); err != nil {
+			return none, 0, err
+		}
+	}
+	record, rev, err := u.e.credential(ctx, u.id, id)
+	switch {
+	case err != nil:
+		return none, 0, err
+	case sel.Integration != "" && record.Integration != sel.Integration:
+		return none, 0, fmt.Errorf("credential %s: %w at %s", id, ErrNotFound, clip(sel.Integration))
+	}
+	return record, rev, nil
+}
+
+// resolve returns the id of an account of an integration that is named in one of the three forms.
+func (u *User) resolve(ctx context.Context, integration, credential string) (string, error) {
+	record, _, err := u.find(ctx, Selector{Integration: integration, Credential: credential})
+	return record.ID, err
+}
+
+// byExternalID returns the id of the credential that an external id means, with or without "ext:".
+func (u *User) byExternalID(ctx context.Context, integration, externalID string) (string, error) {
+	if integration == "" {
+		return "", invalid("integration", "is empty: an external id means something only within an integration")
+	}
+	if err := checkName(integration); err != nil {
+		return "", err
+	}
+	clean, err := cleanExternalID(externalID)
+	if err != nil {
+		return "", invalid("credential", strings.TrimPrefix(err.Error(), ErrInvalid.Error()+": externalId "))
+	}
+	id, _, err := u.e.externalHolder(ctx, &wish{user: u.id, integration: integration, externalID: clean})
+	if err == nil && id == "" {
+		err = fmt.Errorf("external id %q: %w", clean, ErrNotFound)
+	}
+	return id, err
+}
+
+// only returns the id of the account to use when none was named (rule 7): nothing falls through to another one.
+func (u *User) only(ctx context.Context, integration string) (string, error) {
+	if integration == "" {
+		return "", invalid("integration", "is empty: name the integration, or a credential by its UUID")
+	}
+	if err := checkName(integration); err != nil {
+		return "", err
+	}
+	var valid []Credential
+	ended, pending := 0, 0
+	for record, err := range u.e.accounts(ctx, u.id, integration) {
+		switch {
+		case err != nil:
+			return "", err
+		case record.Status == StatusInvalid:
+			ended++
+		case record.Status == StatusPending:
+			pending++
+		default:
+			valid = append(valid, record.public(u.id))
+		}
+		if len(valid) == maxCandidates || (len(valid) > 0 && u.e.opts.Unselected == Oldest) {
+			break
+		}
+	}
+	switch {
+	case len(valid) == 1, len(valid) > 1 && u.e.opts.Unselected == Oldest:
+		return valid[0].ID, nil
+	case len(valid) > 1:
+		return "", &AmbiguousError{Integration: integration, Candidates: valid}
+	case ended > 0:
+		return "", fmt.Errorf("%w: every account of %s has lost its authorisation", ErrReconnect, integration)
+	case pending > 0:
+		return "", fmt.Errorf("%w: the account of %s", ErrPending, integration)
+	}
+	return "", fmt.Errorf("%s: %w", integration, ErrNotConnected)
+}
+
+// pick returns the id of the account to disconnect: the one named, or the only one there is, whatever its status.
+func (u *User) pick(ctx context.Context, sel Selector) (string, error) {
+	if sel.Credential != "" {
+		record, _, err := u.find(ctx, sel)
+		return record.ID, err
+	}
+	if err := u.check(); err != nil {
+		return "", err
+	}
+	if err := checkName(sel.Integration); err != nil {
+		return "", err
+	}
+	records, _, err := u.e.accountPage(ctx, u.id, sel.Integration, "", maxCandidates)
+	switch {
+	case err != nil:
+		return "", err
+	case len(records) == 0:
+		return "", fmt.Errorf("%s: %w", sel.Integration, ErrNotConnected)
+	case len(records) == 1:
+		return records[0].ID, nil
+	}
+	ambiguous := &AmbiguousError{Integration: sel.Integration}
+	for i := range records {
+		ambiguous.Candidates = append(ambiguous.Candidates, records[i].public(u.id))
+	}
+	return "", ambiguous
+}

@@ -1,0 +1,78 @@
+package core
+
+import (
+	"github.com/polycred/polycred/crypto"
+	"github.com/polycred/polycred/storage/sealed"
+)
+
+// tables are the kernel's part of the store. Tags, names and the numbers of fields are forever; adding a field makes a
+// new format, because a program that does not know it would drop it.
+type tables struct {
+	credentials   *sealed.Table[credentialRecord]    // user, credential id
+	sessions      *sealed.Table[sessionRecord]       // digest of the state
+	boots         *sealed.Table[bootRecord]          // one
+	integrations  *sealed.Table[integrationRecord]   // name
+	clientSecrets *sealed.Table[clientSecretsRecord] // integration name
+	rosters       *sealed.Table[rosterRecord]        // user, integration
+	claims        *sealed.Table[claimRecord]         // user, integration, look-up token of the provider account
+	externalIDs   *sealed.Table[externalIDRecord]    // user, integration, look-up token of the external id
+
+	byUser        *sealed.Index // user, integration, credential id
+	byIntegration *sealed.Index // integration, credential id, user
+	expiries      *sealed.Index // when a session expires (sortable), digest of the state
+}
+
+func newTables(db *sealed.DB) tables {
+	return tables{
+		credentials:   sealed.NewTable[credentialRecord](db, sealed.Spec{Tag: 'c', Name: "credential", Plane: sealed.Tokens, Format: 1}),
+		sessions:      sealed.NewTable[sessionRecord](db, sealed.Spec{Tag: 's', Name: "session", Plane: sealed.Tokens, Format: 1}),
+		boots:         sealed.NewTable[bootRecord](db, sealed.Spec{Tag: 'b', Name: "boot", Plane: sealed.Tokens, Format: 1}),
+		integrations:  sealed.NewTable[integrationRecord](db, sealed.Spec{Tag: 'i', Name: "integration", Plane: sealed.Policy, Format: 1}),
+		clientSecrets: sealed.NewTable[clientSecretsRecord](db, sealed.Spec{Tag: 'j', Name: "client secret", Plane: sealed.Policy, Format: 1}),
+		rosters:       sealed.NewTable[rosterRecord](db, sealed.Spec{Tag: 'r', Name: "roster", Plane: sealed.Policy, Format: 1}),
+		claims:        sealed.NewTable[claimRecord](db, sealed.Spec{Tag: 'a', Name: "claim", Plane: sealed.Policy, Format: 1}),
+		externalIDs:   sealed.NewTable[externalIDRecord](db, sealed.Spec{Tag: 'x', Name: "external id", Plane: sealed.Policy, Format: 1}),
+
+		byUser:        sealed.NewIndex(db, 'u', "credentials by user"),
+		byIntegration: sealed.NewIndex(db, 'n', "credentials by integration"),
+		expiries:      sealed.NewIndex(db, 'e', "sessions by expiry"),
+	}
+}
+
+// integrationRecord is an integration as it is stored; its secrets lie in a record of their own.
+type integrationRecord struct {
+	Integration Integration `cbor:"1,keyasint"`
+	Created     millis      `cbor:"2,keyasint"`
+	Updated     millis      `cbor:"3,keyasint"`
+	Deleting    bool        `cbor:"4,keyasint,omitempty"` // no more connects: it is about to go
+}
+
+// clientSecretsRecord holds the live client secrets, the one to use first in front.
+type clientSecretsRecord struct {
+	Secrets []crypto.Secret `cbor:"1,keyasint"`
+	Updated millis          `cbor:"2,keyasint"`
+}
+
+// rosterRecord is changed by every connect and disconnect of a user's accounts of one integration, so that "is there
+// another account" has one answer.
+type rosterRecord struct {
+	Count int `cbor:"1,keyasint"` // credentials, whatever their status
+}
+
+// claimRecord says which credentials stand for a provider account: one, or several where the integration allows it.
+type claimRecord struct {
+	Credentials []string `cbor:"1,keyasint"`
+}
+
+// externalIDRecord says which credential an external id means.
+type externalIDRecord struct {
+	Credential string `cbor:"1,keyasint"`
+}
+
+// bootRecord says where the store was when it was last opened to act, and by which boot of the program.
+type bootRecord struct {
+	Boot        string `cbor:"1,keyasint"`
+	Place       string `cbor:"2,keyasint"`
+	Started     millis `cbor:"3,keyasint"`
+	Quarantined bool   `cbor:"4,keyasint,omitempty"` // set on a store that was made from another one
+}

@@ -1,0 +1,113 @@
+package core
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"golang.org/x/oauth2"
+
+	"github.com/polycred/polycred/crypto"
+)
+
+// Token is what acts as one account: an access token, or an API key.
+type Token struct {
+	Credential string        // the id of the account it acts as
+	Value      crypto.Secret // Reveal only where it goes into a request
+	Type       string        // as the provider called it: "Bearer"; empty for an API key
+	ValidUntil time.Time     // zero when it has no known end
+}
+
+// Token returns a valid token of the account that sel names. Usually that is one read of the store. A token that nears
+// its end is refreshed behind the call; one that has ended is refreshed first, once for all callers of the process.
+//
+// Errors: InputError, ErrNotFound, ErrNotConnected, AmbiguousError, ErrReconnect for an account whose authorisation has
+// ended, ErrPending, ProviderError when a refresh failed for now, ErrQuarantined when one is needed.
+func (u *User) Token(ctx context.Context, sel Selector) (Token, error) {
+	record, err := u.fresh(ctx, sel)
+	if err != nil {
+		return Token{}, fmt.Errorf("token of %s: %w", sel, err)
+	}
+	return record.token(), nil
+}
+
+func (r *credentialRecord) token() Token {
+	return Token{Credential: r.ID, Value: r.AccessToken, Type: r.TokenType, ValidUntil: r.ValidUntil.time()}
+}
+
+// TokenSource returns a source of tokens of exactly the account that sel names, for libraries that take one. It resolves
+// sel now; each Token call then does what User.Token does, with ctx, and its result holds no refresh token. Do not wrap
+// it in oauth2.ReuseTokenSource: it keeps the token fresh itself. It may be used concurrently.
+// Errors: those of User.Credential.
+func (u *User) TokenSource(ctx context.Context, sel Selector) (oauth2.TokenSource, error) {
+	record, _, err := u.find(ctx, sel)
+	if err != nil {
+		return nil, fmt.Errorf("token source of %s: %w", sel, err)
+	}
+	return tokenSource{ctx: ctx, u: u, sel: Selector{Credential: record.ID}}, nil
+}
+
+// tokenSource keeps a context because oauth2.TokenSource has no place to pass one.
+type tokenSource struct {
+	ctx context.Context
+	u   *User
+	sel Selector
+}
+
+func (s tokenSource) Token() (*oauth2.Token, error) {
+	token, err := s.u.Token(s.ctx, s.sel)
+	if err != nil {
+		return nil, err
+	}
+	return &oauth2.Token{AccessToken: token.Value.Reveal(), TokenType: token.Type, Expiry: token.ValidUntil}, nil
+}
+
+// fresh returns the account that sel names with a token that can be used.
+func (u *User) fresh(ctx context.Context, sel Selector) (credentialRecord, error) {
+	record, _, err := u.find(ctx, sel)
+	if err != nil {
+		return record, err
+	}
+	if err := record.usable(); err != nil {
+		return record, err
+	}
+	switch now := u.e.now(); {
+	case !record.due(now):
+		return record, nil
+	case record.live(now):
+		u.e.refreshBehind(ctx, u.id, &record)
+		return record, nil
+	}
+	return u.e.refresh(ctx, u.id, &record)
+}
+
+// due reports whether it is time to refresh: less is left than min(max(5 minutes, 20 %), 50 %) of the lifetime, give or
+// take a tenth, so that accounts that were connected together do not all refresh together. A token without a known end
+// is never due; only a 401 tells.
+func (r *credentialRecord) due(now time.Time) bool {
+	if r.ValidUntil == 0 {
+		return false
+	}
+	lifetime := r.ValidUntil - r.Refreshed
+	margin := min(max(millis(5*time.Minute/time.Millisecond), lifetime/5), lifetime/2)
+	margin += margin * millis(r.jitter()) / 1000
+	return r.ValidUntil-millis(now.UnixMilli()) < margin
+}
+
+// live reports whether the token can still be used, with a moment left for the request to arrive.
+func (r *credentialRecord) live(now time.Time) bool {
+	if r.ValidUntil == 0 {
+		return true
+	}
+	moment := min(millis(10*time.Second/time.Millisecond), (r.ValidUntil-r.Refreshed)/10)
+	return r.ValidUntil-millis(now.UnixMilli()) > moment
+}
+
+// jitter is between -100 and 100, by the random end of the id and the time of the last refresh.
+func (r *credentialRecord) jitter() int {
+	h := uint64(r.Refreshed)
+	for i := max(len(r.ID)-12, 0); i < len(r.ID); i++ {
+		h = (h ^ uint64(r.ID[i])) * 1099511628211 // FNV-1a
+	}
+	return int(h>>33%201) - 100
+}

@@ -1,0 +1,70 @@
+package badger
+
+import (
+	"cmp"
+	"log/slog"
+	"time"
+
+	badgerdb "github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+)
+
+// Options are the wishes of Open. The zero value is good for production.
+type Options struct {
+	// Logger receives what Badger and the store have to say. Nil discards it.
+	Logger *slog.Logger
+
+	// MinFree is how many bytes must be free on the directory's file system for Apply to write. Zero demands what
+	// Badger's background work can need at worst, which follows from the size of the store: see README or
+	// space.go. A smaller value of one's own risks the process: Badger dies of SIGBUS on a full disk.
+	MinFree uint64
+
+	// FreeSpace tells how many bytes are free for the directory. An error from it fails Apply and Open before anything
+	// is written, since writing blindly could kill the process. Nil asks the file system.
+	FreeSpace func(dir string) (uint64, error)
+
+	// CloseTimeout is how long Close waits. Zero means 30 seconds.
+	CloseTimeout time.Duration
+
+	fold fold // bounds of a commit; tests change it
+}
+
+func (o *Options) withDefaults() Options {
+	var opts Options
+	if o != nil {
+		opts = *o
+	}
+	opts.Logger = cmp.Or(opts.Logger, slog.New(slog.DiscardHandler))
+	opts.CloseTimeout = cmp.Or(opts.CloseTimeout, 30*time.Second)
+	opts.fold = cmp.Or(opts.fold, defaultFold)
+	if opts.FreeSpace == nil {
+		opts.FreeSpace = freeSpace
+	}
+	return opts
+}
+
+const (
+	memTableSize = 16 << 20
+	stallTables  = 4 // tables on level 0 at which Badger makes writers wait
+)
+
+// tuned returns Badger's options for small values in a library: no cache and no compression, so that a block is read
+// straight from the page cache, small tables, so that memory stays low, and every commit synced.
+func (o Options) tuned(dir string) badgerdb.Options {
+	return badgerdb.LSMOnlyOptions(dir). // values stay in the tree: ValueThreshold is 1 MiB, ours are 256 KiB at most
+						WithLogger(logger{o.Logger}).
+						WithMetricsEnabled(false). // they would be global to the process
+						WithSyncWrites(true).
+						WithDetectConflicts(false). // the committer is the only writer
+						WithCompression(options.None).
+						WithBlockCacheSize(0).
+						WithIndexCacheSize(0).
+						WithMemTableSize(memTableSize).
+						WithNumMemtables(2).
+						WithNumLevelZeroTables(2).
+						WithNumLevelZeroTablesStall(stallTables).
+						WithNumCompactors(2).
+						WithNumVersionsToKeep(1).
+						WithCompactL0OnClose(false). // Close should be quick
+						WithValueLogFileSize(64 << 20)
+}

@@ -1,0 +1,14 @@
+//go:build unix
+
+package badger
+
+import "golang.org/x/sys/unix"
+
+// freeSpace returns how many bytes an ordinary user may still write to dir's file system.
+func freeSpace(dir string) (uint64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, err
+	}
+	return uint64(st.Bavail) * uint64(st.Bsize), nil //nolint:unconvert // the types differ between systems
+}

@@ -1,0 +1,80 @@
+package sealed
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/fxamacker/cbor/v2"
+)
+
+// envelopeVersion stands before every ciphertext.
+const envelopeVersion = 1
+
+var (
+	errEnvelope = errors.New("no sealed value of this format")
+	errCut      = errors.New("cut short")
+)
+
+// The codec is told to pass over MarshalBinary and MarshalText, which crypto.Secret uses to stop every other encoder:
+// only here is a secret written, and only into what is sealed next. Map keys are sorted, so that equal records encode
+// alike (RFC 8949 §4.2.1).
+var (
+	encoder = func() cbor.EncMode {
+		o := cbor.CoreDetEncOptions()
+		o.BinaryMarshaler = cbor.BinaryMarshalerNone
+		o.TextMarshaler = cbor.TextMarshalerNone
+		mode, err := o.EncMode()
+		if err != nil {
+			panic(err) // fixed options
+		}
+		return mode
+	}()
+	decoder = func() cbor.DecMode {
+		mode, err := cbor.DecOptions{
+			DupMapKey:         cbor.DupMapKeyEnforcedAPF,
+			IndefLength:       cbor.IndefLengthForbidden,
+			TagsMd:            cbor.TagsForbidden,
+			BinaryUnmarshaler: cbor.BinaryUnmarshalerNone,
+			TextUnmarshaler:   cbor.TextUnmarshalerNone,
+		}.DecMode()
+		if err != nil {
+			panic(err) // fixed options
+		}
+		return mode
+	}()
+)
+
+// encode writes the format byte and the record.
+func encode(format int, v any) ([]byte, error) {
+	body, err := encoder.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]byte, 0, 1+len(body))
+	return append(append(out, byte(format)), body...), nil
+}
+
+// decode reads what encode wrote under any format up to the one that is known.
+func decode(table string, known int, plain []byte, v any) error {
+	if len(plain) < 2 {
+		return errCut
+	}
+	if format := int(plain[0]); format > known {
+		return &FormatError{Table: table, Format: format, Known: known}
+	}
+	if err := decoder.Unmarshal(plain[1:], v); err != nil {
+		return fmt.Errorf("decode: %w", err)
+	}
+	return nil
+}
+
+// ciphertext cuts the envelope's version byte off.
+func ciphertext(value []byte) ([]byte, error) {
+	switch {
+	case len(value) == 0:
+		return nil, errCut
+	case value[0] != envelopeVersion:
+		return nil, errEnvelope
+	}
+	return value[1:], nil
+}

@@ -1,0 +1,58 @@
+package sealed
+
+import (
+	"context"
+
+	"github.com/polycred/polycred/storage"
+)
+
+// Index holds keys without values, so that what lies under longer keys can be listed. It may be used concurrently.
+type Index struct {
+	db   *DB
+	tag  byte
+	name string
+}
+
+// NewIndex returns the index with that tag in db. It panics when the tag is taken.
+func NewIndex(db *DB, tag byte, name string) *Index {
+	db.claim(tag, name)
+	return &Index{db: db, tag: tag, name: name}
+}
+
+// Scan returns up to limit entries (0: storage.DefaultLimit) that begin with prefix, in order, behind the entry after
+// (nil: from the first). More says that others follow; the last entry is then the next after.
+func (x *Index) Scan(ctx context.Context, prefix, after []string, limit int) (entries [][]string, more bool, err error) {
+	r := x.db.span(x.tag, prefix, after, limit)
+	r.KeysOnly = true
+	page, err := x.db.store.Scan(ctx, r)
+	if err != nil {
+		return nil, false, err
+	}
+	entries = make([][]string, len(page.Items))
+	for i, item := range page.Items {
+		if entries[i], err = x.db.parts(item.Key); err != nil {
+			return nil, false, &CorruptError{Table: x.name, Err: err}
+		}
+	}
+	return entries, page.Next != nil, nil
+}
+
+// Mark adds to tx: the entry is there, whether it was before or not.
+func (x *Index) Mark(tx *Tx, entry ...string) {
+	tx.batch.Puts = append(tx.batch.Puts, storage.Put{Key: x.db.key(x.tag, entry), If: storage.Any, Rev: 1})
+}
+
+// Unmark adds to tx: the entry is not there, whether it was before or not.
+func (x *Index) Unmark(tx *Tx, entry ...string) {
+	tx.batch.Deletes = append(tx.batch.Deletes, storage.Delete{Key: x.db.key(x.tag, entry), If: storage.Any})
+}
+
+// span is the range of all keys that begin with prefix, behind the key after.
+func (db *DB) span(tag byte, prefix, after []string, limit int) storage.Range {
+	start := db.key(tag, prefix)
+	r := storage.Range{Start: start, End: storage.PrefixEnd(start), Limit: limit}
+	if after != nil {
+		r.After = db.key(tag, after)
+	}
+	return r
+}
