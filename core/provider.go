@@ -85,15 +85,10 @@ func (p *provider) variables() (map[string]endpoint.Variable, error) {
 		if len(sent.Hosts) == 0 {
 			return nil, invalid(field+".hosts", "is empty: list the hosts that are believed")
 		}
-		check := endpoint.ParseSent
-		if sent.TokenHost {
-			if sent.In != SentInCallback || p.OAuth2 == nil {
-				return nil, invalid(field+".tokenHost", "is only possible for a field of an OAuth callback")
-			}
-			check = endpoint.ParseSentExact
+		if sent.TokenHost && (sent.In != SentInCallback || p.OAuth2 == nil) {
+			return nil, invalid(field+".tokenHost", "is only possible for a field of an OAuth callback")
 		}
-		// The list is judged by asking it about a host that nobody has.
-		if _, err := check("https://nobody.invalid", sent.Hosts); errors.Is(err, endpoint.ErrPattern) {
+		if err := endpoint.CheckSent(sent.Hosts, sent.TokenHost); err != nil {
 			return nil, invalid(field+".hosts", err.Error())
 		}
 		vars[sent.Field] = endpoint.Variable{Origin: true}

@@ -75,7 +75,7 @@ func Open(dir string, o *Options) (*Store, error) {
 
 // open does what needs the lock.
 func open(dir string, lock *flock.Flock, opts Options) (*Store, error) {
-	space := newSpace(dir, opts)
+	space := &space{dir: dir, min: opts.MinFree, free: opts.FreeSpace}
 	if err := space.checkOpen(); err != nil {
 		return nil, err
 	}
@@ -90,7 +90,7 @@ func open(dir string, lock *flock.Flock, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	space.levels = db.Levels
+	space.db = db
 	s := &Store{
 		dir: dir, lock: lock, db: db, space: space,
 		reads: newSnapshots(db), timeout: opts.CloseTimeout, closed: make(chan struct{}),

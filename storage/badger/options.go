@@ -44,8 +44,11 @@ func (o *Options) withDefaults() Options {
 }
 
 const (
-	memTableSize = 16 << 20
-	stallTables  = 4 // tables on level 0 at which Badger makes writers wait
+	memTableSize  = 16 << 20
+	compactTables = 2 // tables on level 0 at which Badger merges them into the next
+	stallTables   = 4 // at which it makes writers wait for that
+	maxLevels     = 7
+	baseLevelSize = 10 << 20
 )
 
 // tuned returns Badger's options for small values in a library: no cache and no compression, so that a block is read
@@ -61,8 +64,10 @@ func (o Options) tuned(dir string) badgerdb.Options {
 						WithIndexCacheSize(0).
 						WithMemTableSize(memTableSize).
 						WithNumMemtables(2).
-						WithNumLevelZeroTables(2).
+						WithNumLevelZeroTables(compactTables).
 						WithNumLevelZeroTablesStall(stallTables).
+						WithMaxLevels(maxLevels).
+						WithBaseLevelSize(baseLevelSize).
 						WithNumCompactors(2).
 						WithNumVersionsToKeep(1).
 						WithCompactL0OnClose(false). // Close should be quick

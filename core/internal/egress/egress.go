@@ -191,14 +191,11 @@ func (t *Transport) check(req *http.Request) (string, error) {
 	if req.Method == http.MethodConnect {
 		return refuse(host, errConnect)
 	}
-	if len(req.Header["Upgrade"]) > 0 || httpguts.HeaderValuesContainsToken(req.Header["Connection"], "upgrade") {
-		return refuse(host, errUpgrade)
-	}
 	for name, values := range req.Header {
 		if !httpguts.ValidHeaderFieldName(name) {
 			return refuse(host, errHeaderName)
 		}
-		// Go's transport would send a header that is not in canonical form as it is: the test above must not miss it.
+		// Whatever its case: Go's transport sends a name that is not in canonical form as it is.
 		if strings.EqualFold(name, "Upgrade") && len(values) > 0 ||
 			strings.EqualFold(name, "Connection") && httpguts.HeaderValuesContainsToken(values, "upgrade") {
 			return refuse(host, errUpgrade)

@@ -62,40 +62,46 @@ func TestSecurity18_Refused(t *testing.T) {
 	if _, err := transport.Do(t.Context(), newRequest(t, plain)); err != nil {
 		t.Fatalf("Do to an allowed plain server = %v", err)
 	}
-	for name, change := range map[string]func(*http.Request){
-		"plain http":           func(r *http.Request) { r.URL, _ = url.Parse(otherPlain) },
-		"plain http, by name":  func(r *http.Request) { r.URL, _ = url.Parse("http://example.com/" + canary) },
-		"loopback TLS":         func(r *http.Request) { r.URL, _ = url.Parse("https://" + secure) },
-		"no URL":               func(r *http.Request) { r.URL = nil },
-		"no host":              func(r *http.Request) { r.URL.Host = "" },
-		"scheme":               func(r *http.Request) { r.URL.Scheme = "ftp" },
-		"userinfo":             func(r *http.Request) { r.URL.User = url.UserPassword(canary, canary) },
-		"opaque":               func(r *http.Request) { r.URL.Opaque = "//" + canary },
-		"dots":                 func(r *http.Request) { r.URL.Path = "/../" + canary },
-		"encoded dots":         func(r *http.Request) { r.URL, _ = url.Parse(plain + "/%2e%2e/" + canary) },
-		"backslash":            func(r *http.Request) { r.URL.Path = `/\` + canary },
-		"absolute path":        func(r *http.Request) { r.URL.Path = "http://" + canary },
-		"Host":                 func(r *http.Request) { r.Host = canary },
-		"CONNECT":              func(r *http.Request) { r.Method = http.MethodConnect },
-		"Upgrade":              func(r *http.Request) { r.Header.Set("Upgrade", canary) },
-		"Connection: Upgrade":  func(r *http.Request) { r.Header.Set("Connection", "keep-alive, Upgrade") },
-		"raw upgrade":          func(r *http.Request) { r.Header["uPGRADE"] = []string{canary} },
-		"raw connection":       func(r *http.Request) { r.Header["connection"] = []string{"x", "upgrade"} },
-		"header value":         func(r *http.Request) { r.Header["X-A"] = []string{canary + "\r\nX-B: c"} },
-		"header name":          func(r *http.Request) { r.Header[canary+": x\r\n"] = []string{"a"} },
-		"query with a newline": func(r *http.Request) { r.URL.RawQuery = "a=" + canary + "\r\nX: y" },
+	for _, tt := range []struct {
+		name, want string // want is part of the reason
+		change     func(*http.Request)
+	}{
+		{"plain http", "plain http", func(r *http.Request) { setURL(r, otherPlain) }},
+		{"plain http, by name", "plain http", func(r *http.Request) { setURL(r, "http://example.com/"+canary) }},
+		{"loopback TLS", "loopback", func(r *http.Request) { setURL(r, "https://"+secure) }},
+		{"no URL", "no URL", func(r *http.Request) { r.URL = nil }},
+		{"no host", "host and port", func(r *http.Request) { r.URL.Host = "" }},
+		{"scheme", "scheme", func(r *http.Request) { r.URL.Scheme = "ftp" }},
+		{"userinfo", "userinfo", func(r *http.Request) { r.URL.User = url.UserPassword(canary, canary) }},
+		{"opaque", "opaque", func(r *http.Request) { r.URL.Opaque = "//" + canary }},
+		{"dots", "segment", func(r *http.Request) { r.URL.Path = "/../" + canary }},
+		{"encoded dots", "segment", func(r *http.Request) { r.URL, _ = url.Parse(plain + "/%2e%2e/" + canary) }},
+		{"backslash", "backslash", func(r *http.Request) { r.URL.Path = `/\` + canary }},
+		{"absolute path", "slash", func(r *http.Request) { r.URL.Path = "http://" + canary }},
+		{"Host", "Host of the request", func(r *http.Request) { r.Host = canary }},
+		{"CONNECT", "CONNECT", func(r *http.Request) { r.Method = http.MethodConnect }},
+		{"Upgrade", "upgrade", func(r *http.Request) { r.Header.Set("Upgrade", canary) }},
+		{"Connection: Upgrade", "upgrade", func(r *http.Request) { r.Header.Set("Connection", "keep-alive, Upgrade") }},
+		{"raw upgrade", "upgrade", func(r *http.Request) { r.Header["uPGRADE"] = []string{canary} }},
+		{"raw connection", "upgrade", func(r *http.Request) { r.Header["connection"] = []string{"x", "upgrade"} }},
+		{"header value", "header X-A", func(r *http.Request) { r.Header["X-A"] = []string{canary + "\r\nX-B: c"} }},
+		{"header name", "name of a header", func(r *http.Request) { r.Header[canary+": x\r\n"] = []string{"a"} }},
+		{"query with a newline", "query", func(r *http.Request) { r.URL.RawQuery = "a=" + canary + "\r\nX: y" }},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(tt.name, func(t *testing.T) {
 			before := requests.Load()
 			req := newRequest(t, plain)
 			body := &closeRecorder{Reader: strings.NewReader(canary)}
 			req.Body = body
-			change(req)
+			tt.change(req)
 			res, err := transport.RoundTrip(req)
 			if err == nil {
 				res.Body.Close()
 			}
 			checkError(t, err, egress.Blocked, false)
+			if err != nil && !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error = %v, want it to say %q", err, tt.want)
+			}
 			if !body.closed.Load() {
 				t.Error("the body of the request was not closed")
 			}
@@ -110,6 +116,12 @@ func TestSecurity18_Refused(t *testing.T) {
 	if !errors.Is(err, endpoint.ErrURL) {
 		t.Errorf("Do with a malformed URL = %v, want endpoint.ErrURL", err)
 	}
+}
+
+// setURL points r elsewhere, its Host too.
+func setURL(r *http.Request, raw string) {
+	r.URL, _ = url.Parse(raw)
+	r.Host = ""
 }
 
 type closeRecorder struct {

@@ -1,0 +1,34 @@
+package coretest
+
+import (
+	"context"
+	"testing"
+
+	"github.com/polycred/polycred/core"
+	"github.com/polycred/polycred/crypto"
+	"github.com/polycred/polycred/storage/memory"
+)
+
+// NewEngine returns an engine on a memory store of its own, under a key-encryption key that exists only in memory, and
+// closes both when the test ends. o is passed to core.Open and may be nil. It fails the test when that fails.
+func NewEngine(t testing.TB, o *core.Options) *core.Engine {
+	t.Helper()
+	kek, err := crypto.NewKEK()
+	if err != nil {
+		t.Fatalf("NewKEK: %v", err)
+	}
+	store := memory.New()
+	engine, err := core.Open(context.Background(), store, crypto.KEKs{Tokens: kek, Policy: kek}, o)
+	if err != nil {
+		t.Fatalf("Open: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := engine.Close(); err != nil {
+			t.Errorf("Engine.Close: %v", err)
+		}
+		if err := store.Close(); err != nil {
+			t.Errorf("Store.Close: %v", err)
+		}
+	})
+	return engine
+}

@@ -1,0 +1,51 @@
+// Package core keeps many accounts per user: the users of an application connect accounts of theirs at other companies,
+// several of one integration if they like, and the application acts through exactly the one it names.
+//
+// An [Engine] is one project on a store. An [Integration] is a provider as it is set up there: OAuth 2.0 or API keys. A
+// connected [User], named by the application's own id, has any number of accounts; each is a [Credential] that keeps its
+// id for life. Its tokens are encrypted in the store and come out as a [Token], an oauth2.TokenSource, or an HTTP client
+// that acts as that account and nothing else.
+//
+//	kek, err := crypto.CreateKEK("app.kek")               // once; later OpenKEK
+//	store, err := badger.Open("app.store", nil)           // or memory.New() in tests
+//	engine, err := core.Open(ctx, store, crypto.KEKs{Tokens: kek, Policy: kek}, &core.Options{
+//		CallbackURL: "https://app.example.com/callback",
+//	})
+//	go engine.Run(ctx)
+//
+//	_, err = engine.CreateIntegration(ctx, core.Integration{Name: "googleCalendar", OAuth2: &core.OAuth2{…}, …})
+//
+//	// A person wants to connect an account. Send their browser to session.URL …
+//	session, err := engine.User("acme").Connect(ctx, core.ConnectInput{
+//		Integration: "googleCalendar", AllowMultiple: true, ExternalID: "work", Browser: loginSessionID,
+//	})
+//	// … and when the provider sends it back to CallbackURL/googleCalendar:
+//	result, err := engine.Callback(ctx, core.CallbackInput{
+//		Integration: "googleCalendar", Values: r.URL.Query(), Browser: loginSessionID,
+//	})
+//
+//	// Act as that account, by its id or external id.
+//	client, err := engine.User("acme").Client(ctx, core.Selector{Integration: "googleCalendar", Credential: "work"})
+//
+// # The rules
+//
+//  1. Connecting without AllowMultiple is refused while an account is connected. Is there exactly one, whose
+//     authorisation has ended, it is reconnected in place.
+//  2. With AllowMultiple an account is added; nothing that exists changes.
+//  3. Connecting Into an account authorises it anew: same id, same external id. Another provider account answering is
+//     refused, unless the integration says OtherAccountReplace.
+//  4. The same provider account again updates its credential in place, unless the integration says otherwise.
+//  5. An external id is the application's own name for an account, unique for user and integration.
+//  6. A selector names an account by id, external id, or "ext:" and external id, within one user's accounts.
+//  7. When no account is named and several could be meant, nothing is chosen: ErrAmbiguous.
+//  8. Disconnecting removes one account and leaves every other one working.
+//
+// # Promises
+//
+// What is stored under one user is never found through another. A token is refreshed once for all callers of a process.
+// Errors and log lines contain no secrets and nothing that a provider wrote. Requests go only to public addresses and
+// to the hosts that an integration lists.
+//
+// A clock is passed in as Options.Now, so that tests move time by hand; package coretest has that clock, and an OAuth
+// provider to test against.
+package core
