@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/polycred/polycred/core/internal/endpoint"
@@ -14,9 +15,10 @@ import (
 
 // Client returns an HTTP client that acts as exactly the account that sel names, which it resolves now. Each request is
 // sent with a valid token, which replaces whatever authorisation the request has, and goes only to hosts that the
-// integration lists (Integration.AllowedHosts). A 401 makes it refresh the token once and repeat the request, if its body
-// can be read again. Redirects are followed on the same host; one that leads elsewhere is returned as it is, so that no
-// token follows it. The body of a response is the caller's to bound and to close.
+// integration lists (Integration.AllowedHosts). A 401 makes it refresh the token, at most once a minute, and repeat the
+// request, if its body can be read again (http.Request.GetBody); otherwise the 401 is returned. Redirects are followed on
+// the same host; one that leads elsewhere is returned as it is, so that no token follows it; the Transport alone, in
+// another http.Client, refuses to follow it. The body of a response is the caller's to bound and to close.
 //
 // Errors of Client are those of User.Credential. Errors of its requests wrap ErrHostNotAllowed, those of User.Token, or
 // a ProviderError; http.Client puts the request's own URL around them, to which nothing secret was added.
@@ -44,39 +46,27 @@ type transport struct {
 
 // RoundTrip sends one request as the credential.
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := t.roundTrip(req)
-	if err != nil && req.Body != nil {
-		_ = req.Body.Close() // http.RoundTripper: also on errors
+	record, p, err := t.prepare(req)
+	if err != nil {
+		if req.Body != nil {
+			_ = req.Body.Close() // http.RoundTripper: also on errors. Once it is sent, that is for who sends it.
+		}
+		return nil, err
 	}
-	return resp, err
-}
-
-func (t *transport) roundTrip(req *http.Request) (*http.Response, error) {
 	ctx, e := req.Context(), t.u.e
-	record, err := t.u.fresh(ctx, t.sel)
-	if err != nil {
-		return nil, err
-	}
-	p, err := e.provider(ctx, record.Integration)
-	if err != nil {
-		return nil, err
-	}
-	if err := p.allows(req, record.Variables); err != nil {
-		return nil, err
-	}
 	resp, err := e.send(p, req, req.Body, record.AccessToken)
 	if err != nil || resp.StatusCode != http.StatusUnauthorized || p.OAuth2 == nil {
 		return resp, err
-	}
-	if req.Body != nil && req.Body != http.NoBody && req.GetBody == nil {
-		return resp, nil // the body cannot be sent again
 	}
 	renewed, ok := e.forceRefresh(ctx, t.u.id, &record)
 	if !ok {
 		return resp, nil
 	}
-	var body io.ReadCloser
-	if req.GetBody != nil {
+	body := req.Body
+	if body != nil && body != http.NoBody {
+		if req.GetBody == nil {
+			return resp, nil // the body cannot be sent again; the next request has the new token
+		}
 		if body, err = req.GetBody(); err != nil {
 			return resp, nil //nolint:nilerr // the 401 is the answer then
 		}
@@ -86,11 +76,27 @@ func (t *transport) roundTrip(req *http.Request) (*http.Response, error) {
 	return e.send(p, req, body, renewed.AccessToken)
 }
 
+// prepare returns the token and the integration to send a request with, if it may be sent.
+func (t *transport) prepare(req *http.Request) (credentialRecord, *provider, error) {
+	record, err := t.u.fresh(req.Context(), t.sel)
+	if err != nil {
+		return record, nil, err
+	}
+	p, err := t.u.e.provider(req.Context(), record.Integration)
+	if err != nil {
+		return record, nil, err
+	}
+	return record, p, p.allows(req, record.Variables)
+}
+
 // send sends a copy of req with the account's authorisation. The response names req itself as its request, so that
 // nobody finds the token there.
 func (e *Engine) send(p *provider, req *http.Request, body io.ReadCloser, token crypto.Secret) (*http.Response, error) {
 	out := req.Clone(req.Context())
 	out.Body = body
+	if out.Header == nil {
+		out.Header = http.Header{}
+	}
 	p.inject(out, token)
 	resp, err := e.out.RoundTrip(out)
 	if err != nil {
@@ -119,20 +125,38 @@ func sameOrigin(a, b *http.Request) bool {
 	return a.URL.Scheme == b.URL.Scheme && strings.EqualFold(a.URL.Host, b.URL.Host)
 }
 
-// inject sets the account's authorisation and removes any other.
+// inject sets the account's authorisation and removes any other, also one under a name in unusual case, which net/http
+// would send beside ours.
 func (p *provider) inject(req *http.Request, token crypto.Secret) {
-	req.Header.Del("Authorization")
-	k := p.APIKey
-	switch {
+	name, value := "Authorization", "Bearer "+token.Reveal()
+	switch k := p.APIKey; {
 	case k == nil || k.In == "" || k.In == KeyBearer:
-		req.Header.Set("Authorization", "Bearer "+token.Reveal())
 	case k.In == KeyHeader:
-		req.Header.Set(k.Name, k.Prefix+token.Reveal())
+		name, value = k.Name, k.Prefix+token.Reveal()
 	default:
 		u := *req.URL
-		q := u.Query()
-		q.Set(k.Name, token.Reveal())
-		u.RawQuery = q.Encode()
-		req.URL = &u
+		u.RawQuery = setQuery(u.RawQuery, k.Name, token.Reveal())
+		req.URL, name = &u, ""
 	}
+	for other := range req.Header {
+		if strings.EqualFold(other, "Authorization") || strings.EqualFold(other, name) {
+			delete(req.Header, other)
+		}
+	}
+	if name != "" {
+		req.Header.Set(name, value)
+	}
+}
+
+// setQuery sets one parameter of a query and leaves every other one as it is written.
+func setQuery(query, name, value string) string {
+	set := url.QueryEscape(name) + "=" + url.QueryEscape(value)
+	var kept []string
+	for part := range strings.SplitSeq(query, "&") {
+		raw, _, _ := strings.Cut(part, "=")
+		if got, err := url.QueryUnescape(raw); part != "" && (err != nil || got != name) {
+			kept = append(kept, part)
+		}
+	}
+	return strings.Join(append(kept, set), "&")
 }

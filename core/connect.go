@@ -151,8 +151,11 @@ func (e *Engine) beginConnect(ctx context.Context, handle, browser string) (*Con
 			return nil, ErrSessionExpired
 		}
 		p, err := e.provider(ctx, record.Integration)
-		if err != nil {
+		switch {
+		case err != nil:
 			return nil, err
+		case p.OAuth2 == nil:
+			return nil, fmt.Errorf("%w: the integration was changed; start again", ErrSession)
 		}
 		if record.Phase == sessionUnbound {
 			record.Phase, record.Browser = sessionOpen, digest("browser", browser)

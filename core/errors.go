@@ -117,7 +117,7 @@ const (
 // never holds what the provider wrote, but for a code that RFC 6749 §5.2 or the like defines.
 type ProviderError struct {
 	Integration string
-	Op          string // what was asked for: "exchange", "refresh", "identity", "test"
+	Op          string // what was asked for: "authorize", "exchange", "refresh", "identity", "test", "request"
 	Class       FailureClass
 	Status      int    // of the HTTP answer; 0 where there was none
 	Code        string // like "invalid_grant"; empty where there was none

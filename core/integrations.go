@@ -21,6 +21,9 @@ func (e *Engine) CreateIntegration(ctx context.Context, in Integration) (Integra
 	if err != nil {
 		return Integration{}, fmt.Errorf("create integration: %w", err)
 	}
+	if e.ending.Load() {
+		return Integration{}, ErrClosed
+	}
 	now := toMillis(e.now())
 	tx := e.db.Begin(ctx)
 	rev := e.tables.integrations.Put(tx, &integrationRecord{Integration: p.Integration, Created: now, Updated: now}, 0, in.Name)
@@ -120,6 +123,9 @@ type IntegrationPage struct {
 
 // Integrations returns up to limit integrations (0: 100, at most 1,000) behind the name after.
 func (e *Engine) Integrations(ctx context.Context, after string, limit int) (IntegrationPage, error) {
+	if e.ending.Load() {
+		return IntegrationPage{}, ErrClosed
+	}
 	limit, err := pageLimit(limit)
 	if err != nil {
 		return IntegrationPage{}, err

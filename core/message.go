@@ -39,6 +39,9 @@ var outcomes = []outcome{
 	{ErrNotFound, "not_found", "This does not exist, or you may not see it. Check the name."},
 	{ErrInvalid, "invalid", "The request is not valid. Check what was entered."},
 	{ErrQuarantined, "quarantined", "This copy of the application's data is not active. Ask the operator to confirm the take-over."},
+	{ErrKEKInStore, "kek_in_store", "The application's data lies together with its key and was not opened. Ask the operator to move the key elsewhere."},
+	{ErrNoTokens, "no_tokens", "This part of the application cannot use connected accounts. Ask the operator where it can be done."},
+	{ErrClosed, "closed", "The application is shutting down. Try again in a minute."},
 	{storage.ErrFull, "full", "The application's storage is full. Ask the operator to make room."},
 	{context.DeadlineExceeded, "timeout", "This took too long. Try again."},
 }

@@ -20,7 +20,8 @@ type provider struct {
 	deleting bool
 	loaded   time.Time
 
-	authorization, token, identity, test *endpoint.Template // nil where there is none
+	authorization, token, identity, test *endpoint.Template            // nil where there is none
+	values                               map[string]*endpoint.Template // by variable: to check its value by itself
 	hosts                                *endpoint.Hosts
 }
 
@@ -39,6 +40,12 @@ func newProvider(in Integration) (*provider, error) {
 	vars, err := p.variables()
 	if err != nil {
 		return nil, err
+	}
+	p.values = make(map[string]*endpoint.Template, len(in.Variables))
+	for name := range in.Variables {
+		if p.values[name], err = endpoint.Parse("https://value.invalid/{"+name+"}", vars); err != nil {
+			return nil, invalid("variables."+clip(name), err.Error())
+		}
 	}
 	switch {
 	case (in.OAuth2 == nil) == (in.APIKey == nil):
@@ -208,8 +215,14 @@ func token(s string) bool {
 // checkVariables returns the values that a person gave, when they are those that the integration's URLs need.
 func (p *provider) checkVariables(given map[string]string) (map[string]string, error) {
 	for name := range given {
-		if _, known := p.Variables[name]; !known {
+		value, known := p.values[name]
+		if !known {
 			return nil, invalid("variables."+clip(name), "is not a variable of this integration")
+		}
+		// Also of one that only AllowedHosts use: what is stored is good.
+		var refused *endpoint.Error
+		if _, err := value.Expand(given); errors.As(err, &refused) {
+			return nil, invalid("variables."+name, refused.Problem)
 		}
 	}
 	for _, t := range []*endpoint.Template{p.authorization, p.token, p.identity, p.test} {

@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"github.com/polycred/polycred/core/internal/oauth"
 	"github.com/polycred/polycred/crypto"
 	"github.com/polycred/polycred/storage"
@@ -26,7 +28,18 @@ const (
 
 // refresh returns the credential with a new token, or why there is none.
 func (e *Engine) refresh(ctx context.Context, user string, seen *credentialRecord) (credentialRecord, error) {
-	result := e.refreshes.DoChan(user+"\x00"+seen.ID, func() (any, error) {
+	select {
+	case r := <-e.flight(ctx, user, seen):
+		return r.Val.(credentialRecord), r.Err
+	case <-ctx.Done():
+		return credentialRecord{}, ctx.Err()
+	}
+}
+
+// flight begins a refresh, or joins the one under way. Nobody has to read the result.
+func (e *Engine) flight(ctx context.Context, user string, record *credentialRecord) <-chan singleflight.Result {
+	seen := *record
+	return e.refreshes.DoChan(user+"\x00"+seen.ID, func() (any, error) {
 		done, err := e.begin()
 		if err != nil {
 			return credentialRecord{}, err
@@ -34,14 +47,8 @@ func (e *Engine) refresh(ctx context.Context, user string, seen *credentialRecor
 		defer done()
 		detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.exchangeTime())
 		defer cancel()
-		return e.refreshOnce(detached, user, seen)
+		return e.refreshOnce(detached, user, &seen)
 	})
-	select {
-	case r := <-result:
-		return r.Val.(credentialRecord), r.Err
-	case <-ctx.Done():
-		return credentialRecord{}, ctx.Err()
-	}
 }
 
 // refreshBehind refreshes without anybody waiting; what goes wrong is in the log and in the credential.
@@ -49,8 +56,7 @@ func (e *Engine) refreshBehind(ctx context.Context, user string, seen *credentia
 	if e.quarantined || seen.RefreshToken.IsZero() || millis(e.now().UnixMilli()) < seen.NextAttempt {
 		return
 	}
-	ctx = context.WithoutCancel(ctx)
-	go func() { _, _ = e.refresh(ctx, user, seen) }() // Close waits for it: refresh registers itself
+	e.flight(ctx, user, seen)
 }
 
 // forceRefresh is for a 401: the provider ended a token that looked good. It reports whether there is another one now.
@@ -58,9 +64,7 @@ func (e *Engine) forceRefresh(ctx context.Context, user string, seen *credential
 	if e.quarantined || seen.RefreshToken.IsZero() || e.now().Sub(seen.Refreshed.time()) < forceInterval {
 		return credentialRecord{}, false
 	}
-	forced := *seen
-	forced.ValidUntil = 1 // long ago
-	record, err := e.refresh(ctx, user, &forced)
+	record, err := e.refresh(ctx, user, seen)
 	return record, err == nil && !record.AccessToken.Equal(seen.AccessToken)
 }
 
@@ -74,7 +78,8 @@ func (e *Engine) refreshOnce(ctx context.Context, user string, seen *credentialR
 		if err := record.usable(); err != nil {
 			return record, err
 		}
-		if !record.AccessToken.Equal(seen.AccessToken) { // somebody else was first
+		// Somebody else was first. The time counts too: some providers answer with the same access token for longer.
+		if !record.AccessToken.Equal(seen.AccessToken) || record.Refreshed != seen.Refreshed {
 			return record, nil
 		}
 		now := e.now()
@@ -82,7 +87,11 @@ func (e *Engine) refreshOnce(ctx context.Context, user string, seen *credentialR
 		case e.quarantined:
 			return record, fmt.Errorf("credential %s needs a refresh: %w", record.ID, ErrQuarantined)
 		case record.RefreshToken.IsZero():
-			return e.ended(ctx, user, &record, rev, "there is no refresh token")
+			err := e.ended(ctx, user, &record, rev, "there is no refresh token")
+			if conflicted(err) {
+				continue
+			}
+			return record, err
 		case millis(now.UnixMilli()) < record.NextAttempt:
 			return record, &ProviderError{
 				Integration: record.Integration, Op: "refresh", Class: record.LastFailure,
@@ -96,6 +105,10 @@ func (e *Engine) refreshOnce(ctx context.Context, user string, seen *credentialR
 		if p.OAuth2 == nil {
 			return record, p.problem("refresh", FailureTransient, "the integration has no OAuth any more")
 		}
+		endpoint, err := e.refreshEndpoint(ctx, p, &record)
+		if err != nil { // the integration is not complete; the account is as good as before
+			return record, err
+		}
 
 		record.Attempt++
 		record.Intent = &intentRecord{
@@ -108,7 +121,7 @@ func (e *Engine) refreshOnce(ctx context.Context, user string, seen *credentialR
 		} else if err != nil {
 			return record, fmt.Errorf("refresh credential %s: %w", record.ID, err)
 		}
-		answer, err := e.spend(ctx, p, &record)
+		answer, err := endpoint.Refresh(ctx, record.RefreshToken)
 		if err != nil {
 			return e.refreshFailed(ctx, user, &record, rev, p.failure("refresh", err))
 		}
@@ -118,17 +131,13 @@ func (e *Engine) refreshOnce(ctx context.Context, user string, seen *credentialR
 
 func fingerprint(token crypto.Secret) []byte { return digest("refresh token", token.Reveal()) }
 
-// spend asks the provider for a new token.
-func (e *Engine) spend(ctx context.Context, p *provider, record *credentialRecord) (*oauth.Answer, error) {
+// refreshEndpoint is where the tokens of an account are refreshed.
+func (e *Engine) refreshEndpoint(ctx context.Context, p *provider, record *credentialRecord) (*oauth.Endpoint, error) {
 	tokenURL, err := p.tokenURL(record.Variables)
 	if err != nil {
 		return nil, err
 	}
-	endpoint, err := e.tokenEndpoint(ctx, p, tokenURL, p.OAuth2.ClientID)
-	if err != nil {
-		return nil, err
-	}
-	return endpoint.Refresh(ctx, record.RefreshToken)
+	return e.tokenEndpoint(ctx, p, tokenURL, p.OAuth2.ClientID)
 }
 
 // tokenURL is where the tokens of an account come from: the host that the provider named when it was connected, where
@@ -153,9 +162,9 @@ func (p *provider) tokenURL(vars map[string]string) (string, error) {
 // refreshed commits what the provider answered. It may be the only live token of the account, so it is tried again for
 // as long as there is time, and given to the callers even if the store could not take it.
 func (e *Engine) refreshed(ctx context.Context, user string, spent *credentialRecord, rev storage.Rev, answer *oauth.Answer) (credentialRecord, error) {
-	record := *spent
+	record, now := *spent, e.now()
+	record.renew(answer, now)
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		record.renew(answer, e.now())
 		tx := e.db.Begin(ctx)
 		e.tables.credentials.Put(tx, &record, rev, user, record.ID)
 		err := tx.Commit(ctx)
@@ -163,15 +172,18 @@ func (e *Engine) refreshed(ctx context.Context, user string, spent *credentialRe
 			return record, nil
 		}
 		if conflicted(err) || errors.Is(err, storage.ErrUnknownOutcome) {
-			current, newer, err := e.credential(ctx, user, spent.ID)
+			current, newer, unread := e.credential(ctx, user, spent.ID)
 			switch {
-			case errors.Is(err, ErrNotFound): // disconnected meanwhile
-				return record, err
-			case err == nil && !current.RefreshToken.Equal(spent.RefreshToken):
+			case errors.Is(unread, ErrNotFound): // disconnected meanwhile
+				return record, unread
+			case unread == nil && !current.RefreshToken.Equal(spent.RefreshToken):
 				return current, current.usable()
-			case err == nil:
+			case unread == nil:
 				record, rev = current, newer
-				continue
+				record.renew(answer, now)
+				if conflicted(err) {
+					continue
+				}
 			}
 		}
 		if pause(ctx, wait) != nil {
@@ -182,7 +194,8 @@ func (e *Engine) refreshed(ctx context.Context, user string, spent *credentialRe
 	}
 }
 
-// renew writes a refreshed token into a credential.
+// renew writes a refreshed token into a credential. Whatever a refresh that ran beside this one made of its status: the
+// authorisation is good.
 func (r *credentialRecord) renew(answer *oauth.Answer, now time.Time) {
 	if next := answer.RefreshToken; !next.IsZero() && !next.Equal(r.RefreshToken) {
 		r.PreviousRefreshToken, r.PreviousUntil = r.RefreshToken, toMillis(now.Add(previousGrace))
@@ -198,11 +211,11 @@ func (r *credentialRecord) renew(answer *oauth.Answer, now time.Time) {
 	if answer.Scopes != nil {
 		r.Scopes = answer.Scopes
 	}
-	r.Intent, r.Failures, r.LastFailure, r.NextAttempt = nil, 0, FailureNone, 0
+	r.Status, r.Intent, r.Failures, r.LastFailure, r.NextAttempt = StatusValid, nil, 0, FailureNone, 0
 }
 
-// refreshFailed writes down what a failed refresh means. That the grant is gone is believed only when the refresh token
-// that was refused is still the one that is stored.
+// refreshFailed writes down what a failed refresh means. It is believed only when the refresh token that failed is still
+// the one that is stored, and nobody got an access token with it meanwhile; otherwise the winner's token is taken.
 func (e *Engine) refreshFailed(ctx context.Context, user string, spent *credentialRecord, rev storage.Rev, cause error) (credentialRecord, error) {
 	var failed *ProviderError
 	if !errors.As(cause, &failed) {
@@ -213,7 +226,7 @@ func (e *Engine) refreshFailed(ctx context.Context, user string, spent *credenti
 		if err != nil {
 			return record, err
 		}
-		if !record.RefreshToken.Equal(spent.RefreshToken) {
+		if !record.RefreshToken.Equal(spent.RefreshToken) || !record.AccessToken.Equal(spent.AccessToken) {
 			return record, record.usable()
 		}
 		now := e.now()
@@ -237,21 +250,24 @@ func (e *Engine) refreshFailed(ctx context.Context, user string, spent *credenti
 		e.log.WarnContext(ctx, "a token could not be refreshed", "credential", record.ID, "integration", record.Integration,
 			"class", failed.Class, "failures", record.Failures, "error", failed)
 		if record.Status == StatusInvalid {
-			return record, fmt.Errorf("credential %s: %w (%w)", record.ID, ErrReconnect, failed)
+			return record, fmt.Errorf("credential %s: %w (%v)", record.ID, ErrReconnect, failed)
 		}
 		return record, failed
 	}
 }
 
-// ended marks a credential whose token ran out and cannot be refreshed.
-func (e *Engine) ended(ctx context.Context, user string, record *credentialRecord, rev storage.Rev, why string) (credentialRecord, error) {
+// ended marks a credential whose token ran out and cannot be refreshed. A conflict is returned as it is: somebody may
+// have just connected the account again.
+func (e *Engine) ended(ctx context.Context, user string, record *credentialRecord, rev storage.Rev, why string) error {
 	record.Status, record.LastFailure, record.Updated = StatusInvalid, FailurePermanent, toMillis(e.now())
 	tx := e.db.Begin(ctx)
 	e.tables.credentials.Put(tx, record, rev, user, record.ID)
-	if err := tx.Commit(ctx); err != nil && !conflicted(err) {
+	if err := tx.Commit(ctx); conflicted(err) {
+		return err
+	} else if err != nil {
 		e.log.ErrorContext(ctx, "an ended credential could not be marked", "credential", record.ID, "error", err)
 	}
-	return *record, fmt.Errorf("credential %s: %w: %s", record.ID, ErrReconnect, why)
+	return fmt.Errorf("credential %s: %w: %s", record.ID, ErrReconnect, why)
 }
 
 // backoff grows from one second to maxBackoff.

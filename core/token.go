@@ -71,14 +71,16 @@ func (u *User) fresh(ctx context.Context, sel Selector) (credentialRecord, error
 	if err := record.usable(); err != nil {
 		return record, err
 	}
-	switch now := u.e.now(); {
-	case !record.due(now):
-		return record, nil
-	case record.live(now):
-		u.e.refreshBehind(ctx, u.id, &record)
+	now := u.e.now()
+	if !record.due(now) {
 		return record, nil
 	}
-	return u.e.refresh(ctx, u.id, &record)
+	seen := record // a copy of its own: on the usual path above nothing of the record goes to the heap
+	if record.live(now) {
+		u.e.refreshBehind(ctx, u.id, &seen)
+		return record, nil
+	}
+	return u.e.refresh(ctx, u.id, &seen)
 }
 
 // due reports whether it is time to refresh: less is left than min(max(5 minutes, 20 %), 50 %) of the lifetime, give or

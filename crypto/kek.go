@@ -79,11 +79,11 @@ func OpenKEK(path string) (*LocalKEK, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrKEKFile, err)
 	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 && runtime.GOOS != "windows" {
-		return nil, fmt.Errorf("%w: %s has mode %04o and can be used by others than its owner; run chmod 600 on it", ErrKEKFile, path, mode)
-	}
 	if !info.Mode().IsRegular() || info.Size() > 64<<10 {
 		return nil, fmt.Errorf("%w: %s is not a file that CreateKEK wrote", ErrKEKFile, path)
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 && runtime.GOOS != "windows" {
+		return nil, fmt.Errorf("%w: %s has mode %04o and can be used by others than its owner; run chmod 600 on it", ErrKEKFile, path, mode)
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {

@@ -2,8 +2,10 @@ package crypto
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -132,14 +134,22 @@ func (r ring) KeyIDs() []uint32 { return slices.Clone(r.ids) }
 // Wrap returns the keyset encrypted under kek and bound to associated.
 func (r ring) Wrap(ctx context.Context, kek tink.AEADWithContext, associated []byte) ([]byte, error) {
 	var buf bytes.Buffer
-	if err := r.handle.WriteWithContext(ctx, keyset.NewBinaryWriter(&buf), kek, associated); err != nil {
-		return nil, fmt.Errorf("wrap keyset: %w", err)
+	if kek == nil {
+		return nil, errNoKEK
+	}
+	asked := &witness{AEADWithContext: kek}
+	if err := r.handle.WriteWithContext(ctx, keyset.NewBinaryWriter(&buf), asked, associated); err != nil {
+		return nil, fmt.Errorf("wrap keyset: %w", cmp.Or(asked.err, err))
 	}
 	return buf.Bytes(), nil
 }
 
 func unwrap(ctx context.Context, kek tink.AEADWithContext, wrapped, associated []byte) (*keyset.Handle, error) {
-	handle, err := keyset.ReadWithContext(ctx, keyset.NewBinaryReader(bytes.NewReader(wrapped)), kek, associated)
+	if kek == nil {
+		return nil, errNoKEK
+	}
+	asked := &witness{AEADWithContext: kek}
+	handle, err := keyset.ReadWithContext(ctx, keyset.NewBinaryReader(bytes.NewReader(wrapped)), asked, associated)
 	if err == nil {
 		return handle, nil
 	}
@@ -149,7 +159,25 @@ func unwrap(ctx context.Context, kek tink.AEADWithContext, wrapped, associated [
 	if _, local := kek.(*LocalKEK); local {
 		return nil, ErrWrongKEK
 	}
-	return nil, fmt.Errorf("unwrap keyset: the KMS refused, or could not be reached: %w", err)
+	return nil, fmt.Errorf("unwrap keyset: the KMS refused, or could not be reached: %w", cmp.Or(asked.err, err))
+}
+
+var errNoKEK = errors.New("a keyset cannot be wrapped or unwrapped without a key-encryption key")
+
+// witness keeps the error of a key-encryption key: Tink passes on its text only, and callers ask errors.Is.
+type witness struct {
+	tink.AEADWithContext
+	err error
+}
+
+func (w *witness) EncryptWithContext(ctx context.Context, plaintext, associated []byte) (out []byte, err error) {
+	out, w.err = w.AEADWithContext.EncryptWithContext(ctx, plaintext, associated)
+	return out, w.err
+}
+
+func (w *witness) DecryptWithContext(ctx context.Context, ciphertext, associated []byte) (out []byte, err error) {
+	out, w.err = w.AEADWithContext.DecryptWithContext(ctx, ciphertext, associated)
+	return out, w.err
 }
 
 func (r ring) add(template *tinkpb.KeyTemplate) (*keyset.Handle, uint32, error) {

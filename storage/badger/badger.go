@@ -20,7 +20,6 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	badgerdb "github.com/dgraph-io/badger/v4"
@@ -83,10 +82,6 @@ func open(dir string, lock *flock.Flock, opts Options) (*Store, error) {
 		return nil, err
 	}
 	db, err := badgerdb.OpenManaged(opts.tuned(dir))
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		// Somebody opened the directory with Badger alone, without our lock.
-		return nil, lockedBy(dir, badgerLock)
-	}
 	if err != nil {
 		return nil, err
 	}

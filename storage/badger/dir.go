@@ -30,7 +30,7 @@ func makeDir(dir string) (string, error) {
 	// What can lie in the directory before Badger has written its manifest: our lock, Badger's, the manifest being
 	// written, and what a freshly made file system has in its root. With anything else Badger would start an empty store
 	// beside it, and delete tables that the missing manifest does not name.
-	harmless := []string{lockName, badgerLock, "MANIFEST-REWRITE", "lost+found"}
+	harmless := []string{lockName, "LOCK", "MANIFEST-REWRITE", "lost+found"}
 	foreign := ""
 	for _, e := range entries {
 		if e.Name() == badgerdb.ManifestFilename {

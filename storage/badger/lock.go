@@ -13,10 +13,7 @@ import (
 	"github.com/polycred/polycred/storage"
 )
 
-const (
-	lockName   = "polycred.lock"
-	badgerLock = "LOCK" // Badger's own, with a PID as well
-)
+const lockName = "polycred.lock"
 
 // lockDir locks the directory and writes the PID of this process into the lock file. The lock is the kernel's and dies
 // with the process, so a file that is left behind means nothing; it is never removed, which would let two openers lock
@@ -29,7 +26,7 @@ func lockDir(dir string, log *slog.Logger) (*flock.Flock, error) {
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
 	if !ok {
-		return nil, lockedBy(dir, lockName)
+		return nil, lockedBy(path)
 	}
 	// The PID only serves the message that others get. A full disk, which has an answer of its own, can keep it out.
 	if err := os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600); err != nil {
@@ -39,8 +36,7 @@ func lockDir(dir string, log *slog.Logger) (*flock.Flock, error) {
 }
 
 // lockedBy returns the error that names the holder of a lock file, as far as its PID can be read.
-func lockedBy(dir, name string) error {
-	path := filepath.Join(dir, name)
+func lockedBy(path string) error {
 	held := &storage.LockedError{Path: path}
 	if text, err := os.ReadFile(path); err == nil {
 		held.PID, _ = strconv.Atoi(strings.TrimSpace(string(text)))

@@ -14,13 +14,14 @@ type Options struct {
 	// Logger receives what Badger and the store have to say. Nil discards it.
 	Logger *slog.Logger
 
-	// MinFree is how many bytes must be free on the directory's file system for Apply to write. Zero demands what
-	// Badger's background work can need at worst, which follows from the size of the store: see README or
-	// space.go. A smaller value of one's own risks the process: Badger dies of SIGBUS on a full disk.
+	// MinFree is how many bytes must be free on the directory's file system for Apply to write; Open demands no more than
+	// that either. Zero means what Badger's background work can need at worst, which grows with the store: about 80 MiB
+	// for an empty one, 150 MiB at 100 MB, 300 MiB at 1 GB. With a smaller value the process can die: Badger is killed by
+	// SIGBUS when the disk is full.
 	MinFree uint64
 
-	// FreeSpace tells how many bytes are free for the directory. An error from it fails Apply and Open before anything
-	// is written, since writing blindly could kill the process. Nil asks the file system.
+	// FreeSpace returns how many bytes are free for the directory. Where it fails, Apply and Open fail with its error
+	// before anything is written, since writing blindly could kill the process. Nil asks the file system.
 	FreeSpace func(dir string) (uint64, error)
 
 	// CloseTimeout is how long Close waits. Zero means 30 seconds.

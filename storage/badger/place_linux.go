@@ -27,7 +27,7 @@ func place(dir string) string {
 func machineID() string {
 	for _, path := range []string{"/etc/machine-id", "/var/lib/dbus/machine-id"} {
 		if id, err := os.ReadFile(path); err == nil {
-			if id := strings.TrimSpace(string(id)); id != "" {
+			if id := strings.TrimSpace(string(id)); id != "" && id != "uninitialized" {
 				return id
 			}
 		}

@@ -1,6 +1,7 @@
 package sealed
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -131,6 +132,14 @@ func (db *DB) key(tag byte, parts []string) []byte {
 		key = appendPart(key, part)
 	}
 	return key
+}
+
+// partsIn is parts for a key that a store returned for r, and refuses one that does not begin as r does.
+func (db *DB) partsIn(r storage.Range, key []byte) ([]string, error) {
+	if !bytes.HasPrefix(key, r.Start) {
+		return nil, errKeyForm
+	}
+	return db.parts(key)
 }
 
 // parts undoes key.

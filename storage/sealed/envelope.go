@@ -31,6 +31,7 @@ var (
 	}()
 	decoder = func() cbor.DecMode {
 		mode, err := cbor.DecOptions{
+			UTF8:              cbor.UTF8DecodeInvalid, // what a provider sent may be no UTF-8, and was encoded as it is
 			DupMapKey:         cbor.DupMapKeyEnforcedAPF,
 			IndefLength:       cbor.IndefLengthForbidden,
 			TagsMd:            cbor.TagsForbidden,
@@ -48,6 +49,9 @@ var (
 func encode(format int, v any) ([]byte, error) {
 	body, err := encoder.Marshal(v)
 	if err != nil {
+		return nil, err
+	}
+	if err := decoder.Wellformed(body); err != nil { // too deep or too long to be read again
 		return nil, err
 	}
 	out := make([]byte, 0, 1+len(body))

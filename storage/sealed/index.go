@@ -30,7 +30,7 @@ func (x *Index) Scan(ctx context.Context, prefix, after []string, limit int) (en
 	}
 	entries = make([][]string, len(page.Items))
 	for i, item := range page.Items {
-		if entries[i], err = x.db.parts(item.Key); err != nil {
+		if entries[i], err = x.db.partsIn(r, item.Key); err != nil {
 			return nil, false, &CorruptError{Table: x.name, Err: err}
 		}
 	}

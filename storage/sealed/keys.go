@@ -33,10 +33,12 @@ func (db *DB) kek(purpose string) tink.AEADWithContext {
 }
 
 func (k *keys) plane(p Plane) (*crypto.Keyset, error) {
-	if p == Policy {
+	switch {
+	case p == Policy:
 		return k.policy, nil
-	}
-	if k.tokens == nil {
+	case p != Tokens:
+		return nil, fmt.Errorf("there is no plane %d", p)
+	case k.tokens == nil:
 		return nil, ErrNoTokensKey
 	}
 	return k.tokens, nil
@@ -116,11 +118,11 @@ func (db *DB) loadKeysLocked(ctx context.Context) (missing []string, err error) 
 	for i, purpose := range purposes {
 		lookup[i] = db.key(tagKeyset, []string{purpose})
 	}
+	next := keys{loaded: db.now()} // before reading: a slow read must not make the cache live longer
 	items, err := db.store.GetMany(ctx, lookup)
 	if err != nil {
 		return nil, fmt.Errorf("read keysets: %w", err)
 	}
-	next := keys{loaded: db.now()}
 	if old := db.keys.Load(); old != nil {
 		next.tokens, next.policy, next.index, next.revs = old.tokens, old.policy, old.index, old.revs
 	}
@@ -132,7 +134,7 @@ func (db *DB) loadKeysLocked(ctx context.Context) (missing []string, err error) 
 		case items[i].Rev == 0:
 			missing = append(missing, purpose)
 		case items[i].Rev != next.revs[i]:
-			if err := db.unwrap(ctx, &next, purpose, items[i]); err != nil {
+			if err := db.unwrap(ctx, &next, purpose, lookup[i], items[i].Value); err != nil {
 				return nil, err
 			}
 			next.revs[i] = items[i].Rev
@@ -144,12 +146,12 @@ func (db *DB) loadKeysLocked(ctx context.Context) (missing []string, err error) 
 	return missing, nil
 }
 
-func (db *DB) unwrap(ctx context.Context, into *keys, purpose string, item storage.Item) error {
-	wrapped, err := ciphertext(item.Value)
+func (db *DB) unwrap(ctx context.Context, into *keys, purpose string, key, value []byte) error {
+	wrapped, err := ciphertext(value)
 	if err != nil {
 		return &CorruptError{Table: "keyset", Key: []string{purpose}, Err: err}
 	}
-	binding := db.keysetBinding(item.Key)
+	binding := db.keysetBinding(key)
 	switch purpose {
 	case "tokens":
 		into.tokens, err = crypto.UnwrapKeyset(ctx, db.keks.Tokens, wrapped, binding)

@@ -22,7 +22,7 @@ type storeRecord struct {
 // openProject finds or makes the store record and the project.
 func openProject(ctx context.Context, store storage.Store, name string) (id, project uuid.UUID, err error) {
 	if name != "" {
-		if project, err = uuid.Parse(name); err != nil {
+		if project, err = uuid.Parse(name); err != nil || project == uuid.Nil {
 			return id, project, fmt.Errorf("project %q is not a UUID: leave it empty for the store's only project", name)
 		}
 	}
@@ -99,11 +99,12 @@ func readStore(value []byte) (uuid.UUID, error) {
 		return uuid.Nil, &CorruptError{Table: "store", Err: err}
 	}
 	var record storeRecord
-	if err := decoder.Unmarshal(body, &record); err != nil {
-		return uuid.Nil, &CorruptError{Table: "store", Err: err}
-	}
+	err = decoder.Unmarshal(body, &record) // reads on behind a field whose type does not fit
 	if record.Format > storeFormat {
 		return uuid.Nil, &FormatError{Table: "store", Format: record.Format, Known: storeFormat}
+	}
+	if err != nil {
+		return uuid.Nil, &CorruptError{Table: "store", Err: err}
 	}
 	id, err := uuid.FromBytes(record.ID)
 	if err != nil {

@@ -44,10 +44,12 @@ type Row[T any] struct {
 // ErrNoTokensKey, and those of the store.
 func (t *Table[T]) Get(ctx context.Context, key ...string) (T, storage.Rev, error) {
 	var v T
-	item, err := t.db.store.Get(ctx, t.db.key(t.spec.Tag, key))
+	raw := t.db.key(t.spec.Tag, key)
+	item, err := t.db.store.Get(ctx, raw)
 	if err != nil {
 		return v, 0, err
 	}
+	item.Key = raw // the binding is of what was asked for, not of what a store says that it found
 	if err := t.open(ctx, item, &v); err != nil {
 		return v, 0, err
 	}
@@ -69,7 +71,7 @@ func (t *Table[T]) GetMany(ctx context.Context, keys [][]string) ([]Row[T], erro
 	}
 	rows := make([]Row[T], len(items))
 	for i, item := range items {
-		rows[i].Key, rows[i].Rev = keys[i], item.Rev
+		rows[i].Key, rows[i].Rev, item.Key = keys[i], item.Rev, raw[i]
 		if item.Rev == 0 {
 			continue
 		}
@@ -83,13 +85,14 @@ func (t *Table[T]) GetMany(ctx context.Context, keys [][]string) ([]Row[T], erro
 // List returns up to limit records whose keys begin with prefix, in order of their keys, behind the key after (nil:
 // from the first). More says that others follow; the last row's Key is then the next after.
 func (t *Table[T]) List(ctx context.Context, prefix, after []string, limit int) (rows []Row[T], more bool, err error) {
-	page, err := t.db.store.Scan(ctx, t.db.span(t.spec.Tag, prefix, after, limit))
+	r := t.db.span(t.spec.Tag, prefix, after, limit)
+	page, err := t.db.store.Scan(ctx, r)
 	if err != nil {
 		return nil, false, err
 	}
 	rows = make([]Row[T], len(page.Items))
 	for i, item := range page.Items {
-		if rows[i].Key, err = t.db.parts(item.Key); err != nil {
+		if rows[i].Key, err = t.db.partsIn(r, item.Key); err != nil {
 			return nil, false, &CorruptError{Table: t.spec.Name, Err: err}
 		}
 		rows[i].Rev = item.Rev

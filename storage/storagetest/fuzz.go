@@ -5,8 +5,6 @@ import (
 	"errors"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/polycred/polycred/storage"
 )
 
@@ -146,7 +144,7 @@ func (p *player) get(key []byte) {
 			p.t.Fatalf("Get(%q) = %v, want ErrNotFound", key, err)
 		}
 	default:
-		if diff := cmp.Diff(want, got, emptyIsNil); err != nil || diff != "" {
+		if diff := diffItems([]storage.Item{want}, []storage.Item{got}); err != nil || diff != "" {
 			p.t.Fatalf("Get(%q) = %v (-want +got):\n%s", key, err, diff)
 		}
 	}
@@ -167,7 +165,7 @@ func (p *player) getMany(keys [][]byte) {
 		item.Key = key
 		want = append(want, item)
 	}
-	if diff := cmp.Diff(want, got, emptyIsNil); err != nil || diff != "" {
+	if diff := diffItems(want, got); err != nil || diff != "" {
 		p.t.Fatalf("GetMany(%q) = %v (-want +got):\n%s", keys, err, diff)
 	}
 }
@@ -184,7 +182,7 @@ func (p *player) scan(r storage.Range) {
 			return
 		}
 		want, more := p.model.scan(r)
-		if diff := cmp.Diff(want, page.Items, emptyIsNil); err != nil || diff != "" || more != (page.Next != nil) {
+		if diff := diffItems(want, page.Items); err != nil || diff != "" || more != (page.Next != nil) {
 			p.t.Fatalf("Scan(%+v) = Next %q, %v, want more: %t (-want +got):\n%s", r, page.Next, err, more, diff)
 		}
 		if page.Next == nil {

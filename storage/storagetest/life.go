@@ -7,8 +7,6 @@ import (
 	"os"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/polycred/polycred/storage"
 )
 
@@ -58,7 +56,7 @@ func testReopen(t *testing.T, h Harness) {
 		apply(t, s, del(fmt.Sprintf("%d gone", round), rev))
 		before := contents(t, s, 0)
 		s = h.reopen(t, s)
-		if diff := cmp.Diff(before, contents(t, s, 0)); diff != "" {
+		if diff := diffItems(before, contents(t, s, 0)); diff != "" {
 			t.Fatalf("round %d: the store after reopening (-before +after):\n%s", round, diff)
 		}
 		conflicts(t, s, put(fmt.Sprintf("%d 00", round), "x", 0, 1)) // revisions survive as well

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/polycred/polycred/storage"
 )
 
@@ -60,7 +58,7 @@ func testGetMany(t *testing.T, h Harness) {
 		{Key: []byte("c"), Value: []byte{}, Rev: c}, {Key: []byte("b")},
 		{Key: []byte("a"), Value: []byte("1"), Rev: a}, {Key: []byte("a"), Value: []byte("1"), Rev: a},
 	}
-	if diff := cmp.Diff(want, got, emptyIsNil); err != nil || diff != "" {
+	if diff := diffItems(want, got); err != nil || diff != "" {
 		t.Errorf("GetMany(c, b, a, a) = %v, %v (-want +got):\n%s", got, err, diff)
 	}
 	if got, err := s.GetMany(ctx, nil); err != nil || len(got) != 0 {
@@ -90,7 +88,7 @@ func testKeys(t *testing.T, h Harness) {
 		holds(t, s, key, "value of "+key, storage.Rev(i+1))
 	}
 	for _, limit := range []int{0, 1, 7} {
-		if diff := cmp.Diff(want, contents(t, s, limit)); diff != "" {
+		if diff := diffItems(want, contents(t, s, limit)); diff != "" {
 			t.Errorf("Scan in pages of %d (-want +got):\n%s", limit, diff)
 		}
 	}
@@ -99,7 +97,7 @@ func testKeys(t *testing.T, h Harness) {
 		for j := i; j < len(oddKeys); j++ {
 			r := storage.Range{Start: []byte(start), End: []byte(oddKeys[j])}
 			page, err := s.Scan(context.Background(), r)
-			if diff := cmp.Diff(want[i:j], page.Items, emptyIsNil); err != nil || diff != "" {
+			if diff := diffItems(want[i:j], page.Items); err != nil || diff != "" {
 				t.Errorf("Scan(%q to %q) = %v (-want +got):\n%s", start, oddKeys[j], err, diff)
 			}
 		}

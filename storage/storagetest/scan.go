@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/polycred/polycred/storage"
 )
@@ -20,9 +19,6 @@ var scanTests = map[string]func(t *testing.T, h Harness){
 	"Cursor":       testCursor,
 	"Consistent":   testConsistentPage,
 }
-
-// emptyIsNil makes no difference between an absent slice and an empty one: a store need not keep it.
-var emptyIsNil = cmpopts.EquateEmpty()
 
 func testBounds(t *testing.T, h Harness) {
 	s := h.open(t)
