@@ -18,7 +18,7 @@ func ExampleCreateKEK() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	path := filepath.Join(dir, "polycred.kek")
 
 	if _, err := crypto.CreateKEK(path); err != nil { // once, when the program is set up

@@ -10,9 +10,8 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/tink-crypto/tink-go/v2/tink"
-
 	"github.com/polycred/polycred/crypto"
+	"github.com/tink-crypto/tink-go/v2/tink"
 )
 
 func TestKeysetSealOpen(t *testing.T) {

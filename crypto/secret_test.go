@@ -18,7 +18,6 @@ import (
 	"text/template"
 
 	"github.com/fxamacker/cbor/v2"
-
 	"github.com/polycred/polycred/crypto"
 )
 
@@ -229,7 +228,7 @@ func TestSecretNotEncoded(t *testing.T) {
 		S crypto.Secret `xml:"s,attr" json:"s,omitempty" cbor:"1,keyasint,omitempty"`
 	}
 	type text struct {
-		S crypto.Secret `xml:",chardata" json:",string"`
+		S crypto.Secret `xml:",chardata"`
 	}
 	type embedded struct{ crypto.Secret }
 	s := crypto.NewSecret(canary)

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-
 	"github.com/polycred/polycred/crypto"
 	"github.com/polycred/polycred/storage"
 )

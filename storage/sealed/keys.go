@@ -8,10 +8,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/tink-crypto/tink-go/v2/tink"
-
 	"github.com/polycred/polycred/crypto"
 	"github.com/polycred/polycred/storage"
+	"github.com/tink-crypto/tink-go/v2/tink"
 )
 
 // keys are the keysets of a project as they were loaded; a change is a new value.
@@ -51,52 +50,61 @@ func (db *DB) openKeys(ctx context.Context) error {
 		if err != nil || len(missing) == 0 {
 			return err
 		}
-		for _, purpose := range missing {
-			if err := db.createKeyset(ctx, purpose); err != nil {
-				return err
-			}
+		if err := db.createKeysets(ctx, missing); err != nil {
+			return err
 		}
 	}
 }
 
-func (db *DB) createKeyset(ctx context.Context, purpose string) error {
-	var made interface {
-		Wrap(context.Context, tink.AEADWithContext, []byte) ([]byte, error)
+// createKeysets makes all that are missing in one batch: of first openers with different KEKs, each would otherwise
+// make some, and none of them could open the store.
+func (db *DB) createKeysets(ctx context.Context, missing []string) error {
+	var batch storage.Batch
+	for _, purpose := range missing {
+		var made wrapper
+		var err error
+		if purpose == "index" {
+			made, err = crypto.NewIndex()
+		} else {
+			made, err = crypto.NewKeyset()
+		}
+		if err != nil {
+			return err
+		}
+		p, err := db.wrap(ctx, purpose, 0, made)
+		if err != nil {
+			return err
+		}
+		batch.Puts = append(batch.Puts, p)
 	}
-	var err error
-	if purpose == "index" {
-		made, err = crypto.NewIndex()
-	} else {
-		made, err = crypto.NewKeyset()
-	}
-	if err != nil {
-		return err
-	}
-	err = db.writeKeyset(ctx, purpose, 0, made)
+	err := db.store.Apply(ctx, batch)
 	var lost *storage.ConflictError
 	if errors.As(err, &lost) {
-		return nil // another opener was first; its keyset counts
+		return nil // another opener was first; its keysets count
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("write new keysets: %w", err)
+	}
+	return nil
 }
 
-func (db *DB) writeKeyset(ctx context.Context, purpose string, rev storage.Rev, set interface {
+// wrapper is a keyset of any kind.
+type wrapper interface {
 	Wrap(context.Context, tink.AEADWithContext, []byte) ([]byte, error)
-}) error {
+}
+
+// wrap returns the change that replaces revision rev of a keyset.
+func (db *DB) wrap(ctx context.Context, purpose string, rev storage.Rev, set wrapper) (storage.Put, error) {
 	key := db.key(tagKeyset, []string{purpose})
 	wrapped, err := set.Wrap(ctx, db.kek(purpose), db.keysetBinding(key))
 	if err != nil {
-		return err
+		return storage.Put{}, err
 	}
 	next := rev + 1
 	if rev == 0 {
 		next = creationRev()
 	}
-	value := append([]byte{envelopeVersion}, wrapped...)
-	if err := db.store.Apply(ctx, storage.Batch{Puts: []storage.Put{{Key: key, Value: value, If: rev, Rev: next}}}); err != nil {
-		return fmt.Errorf("write %s keyset: %w", purpose, err)
-	}
-	return nil
+	return storage.Put{Key: key, Value: append([]byte{envelopeVersion}, wrapped...), If: rev, Rev: next}, nil
 }
 
 // keysetBinding binds a wrapped keyset to its store and key. Its revision is not bound: a keyset grows, and an older one
@@ -218,8 +226,12 @@ func (db *DB) changeKeyset(ctx context.Context, p Plane, change func(*crypto.Key
 		return err
 	}
 	purpose := int(p - Tokens)
-	if err := db.writeKeyset(ctx, purposes[purpose], k.revs[purpose], next); err != nil {
+	write, err := db.wrap(ctx, purposes[purpose], k.revs[purpose], next)
+	if err != nil {
 		return err
+	}
+	if err := db.store.Apply(ctx, storage.Batch{Puts: []storage.Put{write}}); err != nil {
+		return fmt.Errorf("write %s keyset: %w", purposes[purpose], err)
 	}
 	_, err = db.reload(ctx, k)
 	return err

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/google/uuid"
-
 	"github.com/polycred/polycred/storage"
 )
 
