@@ -205,7 +205,7 @@ func (e *Engine) claimsOf(ctx context.Context, w *wish, account ProviderAccount)
 	if !account.Known() {
 		return nil, nil
 	}
-	tokens, err := e.db.Lookup("account", w.integration, account.Issuer, account.Tenant, account.Subject)
+	tokens, err := e.db.Lookup(ctx, "account", w.integration, account.Issuer, account.Tenant, account.Subject)
 	if err != nil {
 		return nil, err
 	}
@@ -288,7 +288,7 @@ func (e *Engine) dropClaims(ctx context.Context, tx *sealed.Tx, w *wish, record 
 
 // externalHolder returns the credential that an external id means, "" when it is free, with its claims.
 func (e *Engine) externalHolder(ctx context.Context, w *wish) (string, []sealed.Row[externalIDRecord], error) {
-	keys, err := e.externalKeys(w.user, w.integration, w.externalID)
+	keys, err := e.externalKeys(ctx, w.user, w.integration, w.externalID)
 	if err != nil {
 		return "", nil, err
 	}
@@ -304,8 +304,8 @@ func (e *Engine) externalHolder(ctx context.Context, w *wish) (string, []sealed.
 	return "", rows, nil
 }
 
-func (e *Engine) externalKeys(user, integration, externalID string) ([][]string, error) {
-	tokens, err := e.db.Lookup("external id", integration, externalID)
+func (e *Engine) externalKeys(ctx context.Context, user, integration, externalID string) ([][]string, error) {
+	tokens, err := e.db.Lookup(ctx, "external id", integration, externalID)
 	if err != nil {
 		return nil, err
 	}

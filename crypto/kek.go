@@ -62,6 +62,9 @@ func CreateKEK(path string) (*LocalKEK, error) {
 	if closing := file.Close(); err == nil {
 		err = closing
 	}
+	if err == nil {
+		err = syncDir(filepath.Dir(path))
+	}
 	if err != nil {
 		_ = os.Remove(path) // half a key must not look like one
 		return nil, fmt.Errorf("%w: %w", ErrKEKFile, err)
@@ -72,8 +75,21 @@ func CreateKEK(path string) (*LocalKEK, error) {
 	return kek, nil
 }
 
+// syncDir makes a new name in dir last: a store must not outlive its key in a crash.
+func syncDir(dir string) error {
+	if runtime.GOOS == "windows" { // a directory cannot be synced there
+		return nil
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
 // OpenKEK reads the key-encryption key at path. A file that others than its owner may read or write is refused, as
-// is one that is no KEK; errors wrap ErrKEKFile and, for a missing file, os.ErrNotExist.
+// is one that is no KEK; errors wrap ErrKEKFile and, for a missing file, os.ErrNotExist. Where an orchestrator mounts
+// secrets readable by a group, have it set the owner and mode 0400, or copy the file before the program starts.
 func OpenKEK(path string) (*LocalKEK, error) {
 	info, err := os.Stat(path)
 	if err != nil {

@@ -96,9 +96,14 @@ func (db *DB) Project() string { return db.project.String() }
 func (db *DB) HasTokens() bool { return db.keks.Tokens != nil }
 
 // Lookup returns the blind-index tokens of a value, one for each live key, oldest first. Use them as key parts: look
-// under each, and claim under each. Name in the first part what kind of value it is.
-func (db *DB) Lookup(parts ...string) ([]string, error) {
-	tokens, err := db.keys.Load().index.Tokens(parts...)
+// under each, and claim under each. Name in the first part what kind of value it is. Errors are those of the store, when
+// the keysets had to be read again.
+func (db *DB) Lookup(ctx context.Context, parts ...string) ([]string, error) {
+	k, err := db.freshKeys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := k.index.Tokens(parts...)
 	if err != nil {
 		return nil, err
 	}

@@ -90,7 +90,7 @@ func TestSecretsAtRest(t *testing.T) {
 			w.marks.Mark(tx, "user", fmt.Sprint(i))
 		})
 	}
-	tokens, err := w.Lookup("external id", canary)
+	tokens, err := w.Lookup(t.Context(), "external id", canary)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -147,7 +147,7 @@ func TestGoldenStore(t *testing.T) {
 	if diff := cmp.Diff([][]string{{"user", "a"}, {"user", "b"}}, entries); err != nil || more || diff != "" {
 		t.Errorf("Scan(golden) = %v, %v (-want +got):\n%s", more, err, diff)
 	}
-	if tokens, err := w.Lookup("external id", "ada"); err != nil || len(tokens) != 1 || tokens[0] != string(golden.Token) {
+	if tokens, err := w.Lookup(t.Context(), "external id", "ada"); err != nil || len(tokens) != 1 || tokens[0] != string(golden.Token) {
 		t.Errorf("Lookup(golden) = %x, %v, want %x", tokens, err, golden.Token)
 	}
 	wantUnchanged(t, store, golden.Items)
@@ -176,7 +176,7 @@ func makeGoldenStore(t *testing.T) {
 		w.marks.Mark(tx, "user", "a")
 		w.marks.Mark(tx, "user", "b")
 	})
-	tokens, err := w.Lookup("external id", "ada")
+	tokens, err := w.Lookup(t.Context(), "external id", "ada")
 	if err != nil {
 		t.Fatal(err)
 	}

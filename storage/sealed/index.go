@@ -39,12 +39,14 @@ func (x *Index) Scan(ctx context.Context, prefix, after []string, limit int) (en
 
 // Mark adds to tx: the entry is there, whether it was before or not.
 func (x *Index) Mark(tx *Tx, entry ...string) {
-	tx.batch.Puts = append(tx.batch.Puts, storage.Put{Key: x.db.key(x.tag, entry), If: storage.Any, Rev: 1})
+	b := tx.of(x.db)
+	b.Puts = append(b.Puts, storage.Put{Key: x.db.key(x.tag, entry), If: storage.Any, Rev: 1})
 }
 
 // Unmark adds to tx: the entry is not there, whether it was before or not.
 func (x *Index) Unmark(tx *Tx, entry ...string) {
-	tx.batch.Deletes = append(tx.batch.Deletes, storage.Delete{Key: x.db.key(x.tag, entry), If: storage.Any})
+	b := tx.of(x.db)
+	b.Deletes = append(b.Deletes, storage.Delete{Key: x.db.key(x.tag, entry), If: storage.Any})
 }
 
 // span is the range of all keys that begin with prefix, behind the key after.

@@ -30,11 +30,11 @@ func TestOpenAgain(t *testing.T) {
 			t.Errorf("Open of %s project = %s, %s, want %s, %s", name, again.Store(), again.Project(), first.Store(), first.Project())
 		}
 		wantNote(t, again.notes, "one", "k")
-		a, err := first.Lookup("external id", "ada")
+		a, err := first.Lookup(t.Context(), "external id", "ada")
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := again.Lookup("external id", "ada")
+		b, err := again.Lookup(t.Context(), "external id", "ada")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -209,7 +209,7 @@ func TestOpenWithoutTokens(t *testing.T) {
 	}
 	put(t, policy.DB, policy.rules, "r", 0, "k")
 	wantNote(t, policy.rules, "r", "k")
-	if _, err := policy.Lookup("v"); err != nil {
+	if _, err := policy.Lookup(t.Context(), "v"); err != nil {
 		t.Errorf("Lookup() = %v, want nil: the index lies on the policy plane", err)
 	}
 	tx := policy.Begin(ctx)

@@ -18,7 +18,9 @@ type Spec struct {
 	Format int    // of the records it writes, 1 to 255; older ones are read, newer ones refused
 }
 
-// Table holds records of type T, a struct whose fields have `cbor:"N,keyasint"` tags. It may be used concurrently.
+// Table holds records of type T, a struct whose fields have `cbor:"N,keyasint"` tags. Use plain types, crypto.Secret,
+// and maps, slices and structs of them: a type that has only MarshalBinary or MarshalText to write itself with, such as
+// netip.Addr, would be stored empty. A Table may be used concurrently.
 type Table[T any] struct {
 	db   *DB
 	spec Spec
@@ -51,7 +53,8 @@ func (t *Table[T]) Get(ctx context.Context, key ...string) (T, storage.Rev, erro
 	}
 	item.Key = raw // the binding is of what was asked for, not of what a store says that it found
 	if err := t.open(ctx, item, &v); err != nil {
-		return v, 0, err
+		var none T // not what was decoded up to the error
+		return none, 0, err
 	}
 	return v, item.Rev, nil
 }
@@ -116,18 +119,21 @@ func (t *Table[T]) Put(tx *Tx, v *T, rev storage.Rev, key ...string) storage.Rev
 		tx.fail(fmt.Errorf("put %s record: %w", t.spec.Name, err))
 		return next
 	}
-	tx.batch.Puts = append(tx.batch.Puts, storage.Put{Key: raw, Value: value, If: rev, Rev: next})
+	b := tx.of(t.db)
+	b.Puts = append(b.Puts, storage.Put{Key: raw, Value: value, If: rev, Rev: next})
 	return next
 }
 
 // Delete adds to tx: the record at key, whose revision is rev, goes.
 func (t *Table[T]) Delete(tx *Tx, rev storage.Rev, key ...string) {
-	tx.batch.Deletes = append(tx.batch.Deletes, storage.Delete{Key: t.db.key(t.spec.Tag, key), If: rev})
+	b := tx.of(t.db)
+	b.Deletes = append(b.Deletes, storage.Delete{Key: t.db.key(t.spec.Tag, key), If: rev})
 }
 
 // Check adds to tx: the record at key is at revision rev, which is not 0.
 func (t *Table[T]) Check(tx *Tx, rev storage.Rev, key ...string) {
-	tx.batch.Checks = append(tx.batch.Checks, storage.Check{Key: t.db.key(t.spec.Tag, key), Rev: rev})
+	b := tx.of(t.db)
+	b.Checks = append(b.Checks, storage.Check{Key: t.db.key(t.spec.Tag, key), Rev: rev})
 }
 
 // Conflicted reports whether err, from Commit, says that the record at key lost.

@@ -472,3 +472,30 @@ func TestStoreErrorsPass(t *testing.T) {
 		t.Errorf("Get under a done context = %v, want context.Canceled", err)
 	}
 }
+
+func TestTxOfAnotherDB(t *testing.T) {
+	t.Parallel()
+	store, one := newMemory(t)
+	_, two := newMemory(t)
+	before, err := store.Scan(t.Context(), storage.Range{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*sealed.Tx){
+		"Put":    func(tx *sealed.Tx) { two.notes.Put(tx, newNote("x"), 0, "k") },
+		"Delete": func(tx *sealed.Tx) { two.notes.Delete(tx, 1, "k") },
+		"Check":  func(tx *sealed.Tx) { two.notes.Check(tx, 1, "k") },
+		"Mark":   func(tx *sealed.Tx) { two.marks.Mark(tx, "k") },
+		"Unmark": func(tx *sealed.Tx) { two.marks.Unmark(tx, "k") },
+	} {
+		tx := one.Begin(t.Context())
+		change(tx)
+		if err := tx.Commit(t.Context()); err == nil || errors.As(err, new(*storage.ConflictError)) {
+			t.Errorf("Commit() with %s of another DB = %v, want an error of its own", name, err)
+		}
+	}
+	after, err := store.Scan(t.Context(), storage.Range{})
+	if diff := cmp.Diff(before, after); diff != "" || err != nil {
+		t.Errorf("the store changed (-before +after):\n%s, %v", diff, err)
+	}
+}
