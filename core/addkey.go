@@ -26,8 +26,8 @@ type KeyInput struct {
 // AddKey connects an account with an API key and returns its credential. The key is tried at APIKey.TestURL first and
 // stored only when the provider accepts it; the rules are those of Connect.
 //
-// Errors: InputError, ErrKeyRejected, ProviderError, ErrNotFound, ErrDeleting, ErrAlreadyConnected, AmbiguousError,
-// ErrAccountMismatch, ErrAccountConnected, ErrExternalID.
+// Errors: InputError, ErrKeyRejected, ProviderError, ErrNotFound, ErrDeleting, ErrConflict when the integration became one
+// with OAuth meanwhile, ErrAlreadyConnected, AmbiguousError, ErrAccountMismatch, ErrAccountConnected, ErrExternalID.
 func (u *User) AddKey(ctx context.Context, in KeyInput) (Credential, error) {
 	record, err := u.addKey(ctx, in)
 	if err != nil {
@@ -38,6 +38,11 @@ func (u *User) AddKey(ctx context.Context, in KeyInput) (Credential, error) {
 
 func (u *User) addKey(ctx context.Context, in KeyInput) (credentialRecord, error) {
 	var none credentialRecord
+	done, err := u.e.begin()
+	if err != nil {
+		return none, err
+	}
+	defer done()
 	if err := u.check(); err != nil {
 		return none, err
 	}
@@ -57,7 +62,7 @@ func (u *User) addKey(ctx context.Context, in KeyInput) (credentialRecord, error
 	case strings.ContainsFunc(key, func(r rune) bool { return r < 0x20 || r > 0x7e }):
 		return none, invalid("key", "has characters that no header may carry: copy it again")
 	}
-	g := &grant{access: crypto.NewSecret(key)}
+	g := &grant{key: true, access: crypto.NewSecret(key)}
 	if g.variables, err = p.checkVariables(in.Variables); err != nil {
 		return none, err
 	}

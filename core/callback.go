@@ -5,7 +5,6 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"time"
 
@@ -54,6 +53,11 @@ func (e *Engine) Callback(ctx context.Context, in CallbackInput) (*ConnectResult
 }
 
 func (e *Engine) callback(ctx context.Context, in CallbackInput) (*ConnectResult, error) {
+	done, err := e.begin() // before anything is claimed: Close waits for the outcome
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	if err := checkName(in.Integration); err != nil {
 		return nil, err
 	}
@@ -63,7 +67,10 @@ func (e *Engine) callback(ctx context.Context, in CallbackInput) (*ConnectResult
 		}
 		for _, value := range values {
 			if len(value) > maxParam {
-				return nil, invalid(clip(name), "is too long")
+				if !oneOf(name, "state", "code", "iss", "error") { // a name that is not ours is not repeated
+					name = "values"
+				}
+				return nil, invalid(name, fmt.Sprintf("has more than %d bytes", maxParam))
 			}
 		}
 	}
@@ -155,11 +162,6 @@ func (e *Engine) replay(ctx context.Context, record *sessionRecord, result *Conn
 // finish does what a claimed session is for, and writes the outcome down whatever it is. It goes on when the browser
 // has left: the code can be spent only once.
 func (e *Engine) finish(ctx context.Context, record *sessionRecord, rev storage.Rev, key string, values url.Values, result *ConnectResult) error {
-	done, err := e.begin()
-	if err != nil {
-		return err
-	}
-	defer done()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.exchangeTime())
 	defer cancel()
 
@@ -179,7 +181,13 @@ func (e *Engine) finish(ctx context.Context, record *sessionRecord, rev storage.
 	record.Phase, record.Credential, record.Code, record.Text = sessionDone, "", codeOf(err), err.Error()
 	tx := e.db.Begin(ctx)
 	e.tables.sessions.Put(tx, record, rev, key)
-	if failed := tx.Commit(ctx); failed != nil {
+	failed := tx.Commit(ctx)
+	if conflicted(failed) { // the store lost its answer to our commit (storage.ErrUnknownOutcome), but had carried it out
+		if stored, _, err := e.tables.sessions.Get(ctx, key); err == nil && stored.Phase == sessionDone {
+			return e.replay(ctx, &stored, result)
+		}
+	}
+	if failed != nil {
 		e.log.ErrorContext(ctx, "the outcome of a connect session could not be stored", "session", record.ID, "error", failed)
 	}
 	e.log.InfoContext(ctx, "an account could not be connected", "integration", record.Integration, "session", record.ID, "error", err)
@@ -338,7 +346,7 @@ func (p *provider) failure(op string, err error) error {
 		class = FailureTransient
 	}
 	reason := f.Reason
-	if f.Class == oauth.Rejected && (f.Status == http.StatusUnauthorized || f.Code == "invalid_client") {
+	if f.ClientRejected() {
 		reason = "the provider rejects the client id or secret of the integration"
 	}
 	if f.Err != nil {

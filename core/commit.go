@@ -29,6 +29,7 @@ type wish struct {
 // grant is an authorisation that was given: a wish, and what the provider answered.
 type grant struct {
 	wish
+	key             bool // given by an API key, not over OAuth
 	account         ProviderAccount
 	variables       map[string]string
 	scopes          []string
@@ -130,6 +131,10 @@ func (e *Engine) tryCommit(ctx context.Context, g *grant, also func(*sealed.Tx, 
 		return none, err
 	case p.deleting:
 		return none, fmt.Errorf("integration %s: %w", g.integration, ErrDeleting)
+	case g.key && p.APIKey == nil:
+		return none, fmt.Errorf("integration %s: %w", g.integration, ErrConflict)
+	case !g.key && p.OAuth2 == nil:
+		return none, fmt.Errorf("%w: the integration was changed; start again", ErrSession)
 	}
 	roster, rosterRev, err := e.tables.rosters.Get(ctx, g.user, g.integration)
 	if err != nil && !errors.Is(err, storage.ErrNotFound) {

@@ -11,10 +11,9 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/oauth2"
-
 	"github.com/polycred/polycred/crypto"
 	"github.com/polycred/polycred/storage"
+	"golang.org/x/oauth2"
 )
 
 // sessionRetention is how long the outcome of a connect session can be asked for after the session expired.

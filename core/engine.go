@@ -11,12 +11,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/singleflight"
-
 	"github.com/polycred/polycred/core/internal/egress"
 	"github.com/polycred/polycred/crypto"
 	"github.com/polycred/polycred/storage"
 	"github.com/polycred/polycred/storage/sealed"
+	"golang.org/x/sync/singleflight"
 )
 
 // Engine is one project of a store: its integrations, and the credentials of its users. Open makes one, Close ends it.

@@ -11,7 +11,6 @@ import (
 	"unicode"
 
 	"github.com/golang-jwt/jwt/v5"
-
 	"github.com/polycred/polycred/core/internal/oauth"
 	"github.com/polycred/polycred/crypto"
 )
@@ -91,17 +90,23 @@ func displayName(text string) string {
 // TLS, which stands for its signature (OpenID Connect Core §3.1.3.7, point 6); all other checks are made.
 func (p *provider) idToken(raw crypto.Secret, session *sessionRecord, now time.Time) (map[string]any, error) {
 	needed := p.Integration.Identity.Source == IdentityIDToken || p.OAuth2.Issuer != "" || session.Verifier.IsZero()
-	if raw.IsZero() || !needed {
-		return nil, nil
-	}
 	refuse := func(reason string) (map[string]any, error) {
 		return nil, p.problem("identity", FailurePermanent, "the id_token "+reason)
+	}
+	switch {
+	case raw.IsZero() && session.Verifier.IsZero() && slices.Contains(p.OAuth2.Scopes, "openid"):
+		return refuse("is missing, whose nonce stands for PKCE") // security 5: never silently dropped
+	case raw.IsZero() || !needed:
+		return nil, nil
 	}
 	claims := jwt.MapClaims{}
 	if _, _, err := jwt.NewParser(jwt.WithJSONNumber()).ParseUnverified(raw.Reveal(), claims); err != nil {
 		return refuse("cannot be read")
 	}
-	if iss, _ := claims.GetIssuer(); p.OAuth2.Issuer != "" && iss != p.OAuth2.Issuer {
+	switch iss, err := claims.GetIssuer(); {
+	case err != nil || iss == "": // a subject means nothing without one (security 10)
+		return refuse("names no issuer")
+	case p.OAuth2.Issuer != "" && iss != p.OAuth2.Issuer:
 		return refuse("names another issuer than this integration's")
 	}
 	if aud, err := claims.GetAudience(); err != nil || !slices.Contains(aud, session.ClientID) {
@@ -110,7 +115,8 @@ func (p *provider) idToken(raw crypto.Secret, session *sessionRecord, now time.T
 	if exp, err := claims.GetExpirationTime(); err != nil || exp == nil || now.After(exp.Add(clockLeeway)) {
 		return refuse("has expired")
 	}
-	nonce, sent := claims["nonce"].(string)
+	claim, sent := claims["nonce"]
+	nonce, _ := claim.(string)
 	if (sent || session.Verifier.IsZero()) && !crypto.NewSecret(nonce).Equal(session.Nonce) {
 		return refuse("belongs to another session")
 	}

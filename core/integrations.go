@@ -225,6 +225,11 @@ func (e *Engine) integration(ctx context.Context, name string) (integrationRecor
 	if e.ending.Load() {
 		return integrationRecord{}, 0, ErrClosed
 	}
+	return e.readIntegration(ctx, name)
+}
+
+// readIntegration is integration also while the engine closes, for work that Close waits for.
+func (e *Engine) readIntegration(ctx context.Context, name string) (integrationRecord, storage.Rev, error) {
 	record, rev, err := e.tables.integrations.Get(ctx, name)
 	if errors.Is(err, storage.ErrNotFound) {
 		return record, 0, ErrNotFound
@@ -254,7 +259,10 @@ func (e *Engine) provider(ctx context.Context, name string) (*provider, error) {
 
 // freshProvider returns an integration as the store has it now.
 func (e *Engine) freshProvider(ctx context.Context, name string) (*provider, error) {
-	record, rev, err := e.integration(ctx, name)
+	if err := checkName(name); err != nil {
+		return nil, fmt.Errorf("integration %s: %w", clip(name), err)
+	}
+	record, rev, err := e.readIntegration(ctx, name)
 	if err != nil {
 		e.providers.Delete(name)
 		return nil, fmt.Errorf("integration %s: %w", clip(name), err)

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-
 	"github.com/polycred/polycred/core"
 	"github.com/polycred/polycred/core/coretest"
 	"github.com/polycred/polycred/crypto"

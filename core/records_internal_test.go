@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-
 	"github.com/polycred/polycred/crypto"
 	"github.com/polycred/polycred/storage"
 	"github.com/polycred/polycred/storage/memory"

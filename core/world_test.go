@@ -227,12 +227,18 @@ func (w *world) whose(token string) string {
 	return me.Account
 }
 
-// note keeps an error's texts, to be searched for secrets.
+// note keeps the texts of an error and of all that it wraps, to be searched for secrets.
 func (w *world) note(err error) error {
-	if err != nil {
-		_, _ = fmt.Fprintf(w, "%v\n%+v\n%#v\n%s\n", err, err, err, core.Message(err))
-		for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(inner) {
-			_, _ = fmt.Fprintf(w, "%#v\n", inner)
+	if err == nil {
+		return nil
+	}
+	_, _ = fmt.Fprintf(w, "%v\n%+v\n%#v\n%q\n%s\n", err, err, err, err, core.Message(err))
+	switch wrapping := err.(type) { //nolint:errorlint // walks the chain itself
+	case interface{ Unwrap() error }:
+		_ = w.note(wrapping.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, inner := range wrapping.Unwrap() {
+			_ = w.note(inner)
 		}
 	}
 	return err
@@ -251,12 +257,22 @@ func (w *world) searchSecrets() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for line := range strings.Lines(w.text.String()) {
-		for _, canary := range []string{"at-", "rt-", "code-", "canary"} {
-			if i := strings.Index(line, canary); i >= 0 && (i == 0 || !isLetter(line[i-1])) {
-				w.Errorf("%q stands in what was logged or returned as an error: %s", canary, line)
+		if canary := leaked(line); canary != "" {
+			w.Errorf("%q stands in what was logged or returned as an error: %s", canary, line)
+		}
+	}
+}
+
+// leaked returns how a secret in line begins, "" when there is none.
+func leaked(line string) string {
+	for _, canary := range []string{"at-", "rt-", "code-", "canary"} {
+		for i := range line {
+			if strings.HasPrefix(line[i:], canary) && (i == 0 || !isLetter(line[i-1])) {
+				return canary
 			}
 		}
 	}
+	return ""
 }
 
 func isLetter(b byte) bool { return 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' }
@@ -268,4 +284,3 @@ func (w *world) wantErr(what string, err, want error) {
 		w.Errorf("%s: error %v, want %v", what, err, want)
 	}
 }
-

@@ -3,7 +3,6 @@ package oauth
 import (
 	"bytes"
 	"encoding/json"
-	"math"
 	"mime"
 	"net/http"
 	"net/url"
@@ -17,6 +16,9 @@ import (
 
 // maxToken is the most bytes that one token may have.
 const maxToken = 32 << 10
+
+// maxScopes is the most bytes that the scopes of one token may have together.
+const maxScopes = 32 << 10
 
 // maxLifetime caps what a provider claims, far beyond any real token.
 const maxLifetime = 10 * 365 * 24 * time.Hour
@@ -37,11 +39,9 @@ type Answer struct {
 func parse(status int, header http.Header, body []byte, now time.Time) (*Answer, *Error) {
 	fields := decode(header.Get("Content-Type"), body)
 	code, _ := fields["error"].(string)
-	if ok, isBool := fields["ok"].(bool); isBool && !ok && code == "" {
-		code = "unknown"
-	}
+	ok, isBool := fields["ok"].(bool)
 	switch {
-	case status < 200 || status > 299 || code != "":
+	case status < 200 || status > 299 || code != "" || (isBool && !ok):
 		code = CleanCode(code)
 		return nil, &Error{
 			Class: classify(status, code), Status: status, Code: code, RetryAfter: retryAfter(header, now),
@@ -63,12 +63,30 @@ func parse(status int, header http.Header, body []byte, now time.Time) (*Answer,
 	tokenType, _ := fields["token_type"].(string)
 	answer := &Answer{
 		AccessToken: crypto.NewSecret(token), RefreshToken: crypto.NewSecret(refresh), IDToken: crypto.NewSecret(id),
-		TokenType: CleanCode(tokenType), Lifetime: lifetime(fields["expires_in"]), Fields: fields,
+		TokenType: cleanType(tokenType), Lifetime: lifetime(fields["expires_in"]), Fields: fields,
 	}
-	if scope, ok := fields["scope"].(string); ok {
-		answer.Scopes = SplitScopes(scope)
+	if answer.Scopes = granted(fields["scope"]); len(strings.Join(answer.Scopes, " ")) > maxScopes {
+		return nil, &Error{Class: Transient, Status: status, Reason: "the provider's answer has a scope that is too long"}
 	}
 	return answer, nil
+}
+
+// granted reads scope: a text, or a list as Twitch sends it; nil when it is neither.
+func granted(v any) []string {
+	switch v := v.(type) {
+	case string:
+		return SplitScopes(v)
+	case []any:
+		scopes := make([]string, 0, len(v))
+		for _, element := range v {
+			if scope, ok := element.(string); ok && scope != "" {
+				scopes = append(scopes, scope)
+			}
+		}
+		return scopes
+	default:
+		return nil
+	}
 }
 
 // SplitScopes splits a scope list at spaces and commas: providers answer with either, whatever they were asked with.
@@ -134,9 +152,12 @@ func lifetime(v any) time.Duration {
 	default:
 		return 0
 	}
+	if strings.Trim(text, "0123456789+-.eE") != "" { // neither hexadecimal nor infinite
+		return 0
+	}
 	seconds, err := strconv.ParseFloat(text, 64)
 	switch {
-	case err != nil, math.IsNaN(seconds), seconds <= 0:
+	case err != nil, seconds <= 0:
 		return 0
 	case seconds >= maxLifetime.Seconds():
 		return maxLifetime

@@ -61,7 +61,7 @@ func (e *Endpoint) ask(ctx context.Context, form url.Values) (*Answer, error) {
 			return answer, nil
 		}
 		failed = err
-		if err.Class != Rejected || (err.Code != "invalid_client" && err.Status != http.StatusUnauthorized) {
+		if !err.ClientRejected() {
 			break
 		}
 	}
