@@ -36,8 +36,8 @@ type ConnectResult struct {
 // Callback finishes a connect session: it checks that state, integration and browser belong together, spends the code,
 // finds out which account answered, applies the rules and stores the credential, all or nothing.
 //
-// A session is good for one callback. The same browser coming again gets the stored outcome and nothing is exchanged;
-// while the exchange runs it waits. Once the browser has matched, a result with User and ReturnURL stands beside the
+// A session is good for one callback. The same browser coming again gets the stored outcome and nothing is exchanged: an
+// error then has the text and the sentinel of the first time, but not its type; while the exchange runs it waits. Once the browser has matched, a result with User and ReturnURL stands beside the
 // error too, so that the person can be led back.
 //
 // Errors: InputError; ErrSession for an unknown, foreign or lost session, ErrSessionExpired, ErrBrowser: nothing was
@@ -167,6 +167,7 @@ func (e *Engine) finish(ctx context.Context, record *sessionRecord, rev storage.
 
 	g, err := e.authorized(ctx, record, values)
 	if err == nil {
+		g.session = key
 		var connected credentialRecord
 		connected, err = e.commit(ctx, g, func(tx *sealed.Tx, credential string) {
 			record.Phase, record.Credential = sessionDone, credential
@@ -178,6 +179,9 @@ func (e *Engine) finish(ctx context.Context, record *sessionRecord, rev storage.
 		}
 	}
 
+	// What used the time up must not keep the outcome from being written.
+	ctx, cancelWrite := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancelWrite()
 	record.Phase, record.Credential, record.Code, record.Text = sessionDone, "", codeOf(err), err.Error()
 	tx := e.db.Begin(ctx)
 	e.tables.sessions.Put(tx, record, rev, key)
@@ -200,7 +204,7 @@ func (e *Engine) authorized(ctx context.Context, record *sessionRecord, values u
 	if err != nil {
 		return nil, err
 	}
-	if p.OAuth2 == nil {
+	if !p.stillOf(record) {
 		return nil, fmt.Errorf("%w: the integration was changed; start again", ErrSession)
 	}
 	if err := p.checkIssuer(values); err != nil {
@@ -233,6 +237,16 @@ func (e *Engine) authorized(ctx context.Context, record *sessionRecord, values u
 		g.scopes = p.OAuth2.Scopes
 	}
 	return g, nil
+}
+
+// stillOf reports whether an integration has the client and token endpoint that a session began with: a secret that was
+// set since for another provider must not be sent to the one before.
+func (p *provider) stillOf(record *sessionRecord) bool {
+	if p.OAuth2 == nil || p.OAuth2.ClientID != record.ClientID {
+		return false
+	}
+	u, err := p.token.Expand(record.Variables)
+	return err == nil && u.String() == record.TokenURL
 }
 
 // checkIssuer stops a mix-up of authorization servers (RFC 9207 §2.4).

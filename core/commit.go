@@ -36,6 +36,7 @@ type grant struct {
 	access, refresh crypto.Secret
 	tokenType       string
 	lifetime        time.Duration // 0: no known end
+	session         string        // key of the connect session it came by; empty for an API key
 }
 
 func (r *sessionRecord) wish() wish {
@@ -116,6 +117,9 @@ func (e *Engine) commit(ctx context.Context, g *grant, also func(tx *sealed.Tx, 
 		record, err := e.tryCommit(ctx, g, also)
 		if !conflicted(err) {
 			return record, err
+		}
+		if g.session != "" && e.tables.sessions.Conflicted(err, g.session) {
+			return record, fmt.Errorf("%w: it ended in the meantime; start again", ErrSession)
 		}
 		if err := pause(ctx, rand.N(time.Duration(min(try, 20)+1)*time.Millisecond)); err != nil {
 			return record, err

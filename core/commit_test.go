@@ -96,6 +96,20 @@ func TestCommitAppliesRulesAgain(t *testing.T) {
 			},
 			want: core.ErrSession,
 		},
+		{
+			name: "the session was swept",
+			between: func(w *world) {
+				page, err := w.store.Scan(w.Context(), storage.Range{Start: []byte{'s'}, End: []byte{'t'}, KeysOnly: true})
+				if err != nil || len(page.Items) != 1 {
+					w.Fatalf("Scan() = %v, %v, want one session", page.Items, err)
+				}
+				sweep := storage.Batch{Deletes: []storage.Delete{{Key: page.Items[0].Key, If: page.Items[0].Rev}}}
+				if err := w.store.Apply(w.Context(), sweep); err != nil {
+					w.Error(err)
+				}
+			},
+			want: core.ErrSession,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -125,7 +139,9 @@ func TestCommitAppliesRulesAgain(t *testing.T) {
 				t.Errorf("Callback() = %s, want %s, which is listed", result.Credential.ID, list[0].ID)
 			}
 			again, err2 := w.finish(callback)
-			if (err == nil) != (err2 == nil) || again == nil || !again.Replayed {
+			if tt.name == "the session was swept" {
+				w.wantErr("Callback again", err2, core.ErrSession)
+			} else if (err == nil) != (err2 == nil) || again == nil || !again.Replayed {
 				t.Errorf("Callback again = %+v, %v, want the outcome %v", again, err2, err)
 			}
 		})
@@ -171,4 +187,22 @@ func TestCommitAppliesRulesAgain(t *testing.T) {
 func revised(in, old core.Integration) core.Integration {
 	in.Revision = old.Revision
 	return in
+}
+
+// A secret that was set for another client is not sent to the token endpoint that a session began with.
+func TestCallbackAfterClientChanged(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*core.Integration){
+		"client id": func(in *core.Integration) { in.OAuth2.ClientID = "another" },
+		"token URL": func(in *core.Integration) { in.OAuth2.TokenURL = "https://another.example.com/token" },
+	} {
+		w := newWorld(t, nil, nil)
+		callback := w.mustBegin("u", "ada", core.ConnectInput{})
+		w.change(change)
+		_, err := w.engine.Callback(t.Context(), callback)
+		w.wantErr("a callback after the "+name+" was changed", err, core.ErrSession)
+		if n := w.provider.Calls().Exchange; n != 0 {
+			t.Errorf("%s: %d exchanges, want none", name, n)
+		}
+	}
 }

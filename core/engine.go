@@ -36,7 +36,7 @@ type Engine struct {
 
 	mu     sync.Mutex // guards closed, and adding to work
 	closed bool
-	work   sync.WaitGroup // refreshes in flight
+	work   sync.WaitGroup // refreshes, callbacks and key tests in flight
 	ending atomic.Bool    // closed, for the hot path
 }
 
@@ -150,8 +150,8 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 }
 
-// Close ends the engine and waits for refreshes in flight, which end by themselves within Options.ProviderTimeout and a
-// few seconds. It does not close the store. Later calls give ErrClosed; closing twice is no error.
+// Close ends the engine and waits for what must not be cut off: refreshes, callbacks and keys that are being tried. Each
+// ends by itself within a few times Options.ProviderTimeout. It does not close the store. Later calls give ErrClosed; closing twice is no error.
 func (e *Engine) Close() error {
 	e.mu.Lock()
 	e.closed = true

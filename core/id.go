@@ -55,6 +55,9 @@ func checkName(name string) error {
 	case len(name) > maxName:
 		return invalid("integration", fmt.Sprintf("has a name of %d bytes, at most %d are allowed", len(name), maxName))
 	}
+	if strings.Trim(name, ".") == "" { // a browser would resolve "." and ".." in the callback's path
+		return invalid("integration", "has a name of nothing but dots")
+	}
 	for _, r := range name {
 		if !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune(".-_", r)) {
 			return invalid("integration", "has a name with other characters than letters, digits, '.', '-' and '_'")

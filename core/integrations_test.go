@@ -34,6 +34,8 @@ func TestIntegrationIsChecked(t *testing.T) {
 		"no name":                   {func(in *core.Integration) { in.Name = "" }, "integration"},
 		"a long name":               {func(in *core.Integration) { in.Name = strings.Repeat("x", 65) }, "integration"},
 		"a name with a slash":       {func(in *core.Integration) { in.Name = "a/b" }, "integration"},
+		"a name of dots":            {func(in *core.Integration) { in.Name = ".." }, "integration"},
+		"a request object":          {func(in *core.Integration) { in.OAuth2.AuthorizationParams = map[string]string{"request": "x"} }, "oauth2.authorizationParams"},
 		"no scheme":                 {func(in *core.Integration) { in.OAuth2 = nil }, "oauth2"},
 		"two schemes":               {func(in *core.Integration) { in.APIKey = &core.APIKey{} }, "oauth2"},
 		"no client id":              {func(in *core.Integration) { in.OAuth2.ClientID = "" }, "oauth2.clientId"},

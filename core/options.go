@@ -75,6 +75,9 @@ func (o *Options) prepare() (Options, error) {
 		p.Logger = slog.Default()
 	}
 
+	if _, ok := canonicalUUID(p.Project); p.Project != "" && !ok {
+		return p, invalid("project", "is not a UUID: leave it empty for the store's only project")
+	}
 	if p.CallbackURL != "" {
 		u, err := url.Parse(p.CallbackURL)
 		switch {

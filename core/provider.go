@@ -29,6 +29,7 @@ type provider struct {
 var ownParams = []string{
 	"response_type", "client_id", "client_secret", "redirect_uri", "scope", "state", "nonce", "code", "code_verifier",
 	"code_challenge", "code_challenge_method", "grant_type", "refresh_token",
+	"request", "request_uri", // RFC 9101: they would override all of these
 }
 
 // newProvider checks an integration; every problem is an InputError that names the field.

@@ -7,11 +7,10 @@ import (
 	"net/url"
 	"time"
 
-	"golang.org/x/sync/singleflight"
-
 	"github.com/polycred/polycred/core/internal/oauth"
 	"github.com/polycred/polycred/crypto"
 	"github.com/polycred/polycred/storage"
+	"golang.org/x/sync/singleflight"
 )
 
 // The refresh protocol, whole. Within a process one refresh of a credential runs at a time, on a context of its own:

@@ -5,9 +5,8 @@ import (
 	"fmt"
 	"time"
 
-	"golang.org/x/oauth2"
-
 	"github.com/polycred/polycred/crypto"
+	"golang.org/x/oauth2"
 )
 
 // Token is what acts as one account: an access token, or an API key.
