@@ -87,6 +87,9 @@ func (e *Engine) callback(ctx context.Context, in CallbackInput) (*ConnectResult
 		if record.Integration != in.Integration {
 			return nil, fmt.Errorf("%w: it belongs to another integration", ErrSession)
 		}
+		if in.Browser == "" {
+			return nil, fmt.Errorf("%w: CallbackInput.Browser is empty; did the cookie not arrive? It has to be SameSite=Lax and set on the callback's host", ErrBrowser)
+		}
 		if record.Phase == sessionUnbound || !record.from(in.Browser) {
 			return nil, ErrBrowser
 		}
@@ -213,12 +216,12 @@ func (e *Engine) authorized(ctx context.Context, record *sessionRecord, values u
 	if code := values.Get("error"); code != "" {
 		return nil, p.refusal(code)
 	}
-	g := &grant{wish: record.wish(), variables: cloneMap(record.Variables)}
+	g := &grant{wish: record.wish(), variables: cloneMap(record.Variables), clientID: record.ClientID}
 	tokenURL, err := p.callbackHosts(values, record.TokenURL, g.variables)
 	if err != nil {
 		return nil, err
 	}
-	endpoint, err := e.tokenEndpoint(ctx, p, tokenURL, record.ClientID)
+	endpoint, err := e.tokenEndpoint(ctx, p, "exchange", tokenURL)
 	if err != nil {
 		return nil, err
 	}
@@ -324,29 +327,38 @@ func (p *provider) tokenHosts(answer *oauth.Answer, vars map[string]string) erro
 }
 
 // tokenEndpoint returns the token endpoint of an integration with its live client secrets.
-func (e *Engine) tokenEndpoint(ctx context.Context, p *provider, tokenURL, clientID string) (*oauth.Endpoint, error) {
-	var secrets []crypto.Secret
-	if p.OAuth2.ClientAuth != ClientAuthNone {
-		var err error
-		if secrets, _, err = e.secrets(ctx, p.Name); err != nil {
-			return nil, err
-		}
-		if len(secrets) == 0 {
-			return nil, p.problem("exchange", FailurePermanent, "the integration has no client secret: call SetClientSecret")
-		}
+func (e *Engine) tokenEndpoint(ctx context.Context, p *provider, op, tokenURL string) (*oauth.Endpoint, error) {
+	secrets, err := e.clientSecrets(ctx, p, op)
+	if err != nil {
+		return nil, err
 	}
 	auth := oauth.Basic
 	if p.OAuth2.ClientAuth != "" {
 		auth = oauth.Auth(p.OAuth2.ClientAuth)
 	}
 	return &oauth.Endpoint{
-		URL: tokenURL, ClientID: clientID, Secrets: secrets, Auth: auth, Params: p.OAuth2.TokenParams, Do: e.out.Do, Now: e.now,
+		URL: tokenURL, ClientID: p.OAuth2.ClientID, Secrets: secrets, Auth: auth, Params: p.OAuth2.TokenParams, Do: e.out.Do, Now: e.now,
 	}, nil
 }
 
-// problem is a ProviderError without a status.
+// clientSecrets returns the live client secrets of an integration, none for a public client.
+func (e *Engine) clientSecrets(ctx context.Context, p *provider, op string) ([]crypto.Secret, error) {
+	if p.OAuth2.ClientAuth == ClientAuthNone {
+		return nil, nil
+	}
+	secrets, _, err := e.secrets(ctx, p.Name)
+	if err != nil || len(secrets) > 0 {
+		return secrets, err
+	}
+	if _, err := e.freshProvider(ctx, p.Name); err != nil { // it was deleted in between
+		return nil, err
+	}
+	return nil, p.problem(op, FailurePermanent, "the integration has no client secret: call SetClientSecret")
+}
+
+// problem is a ProviderError without a status. A permanent one is for the operator: trying again does not help.
 func (p *provider) problem(op string, class FailureClass, reason string) error {
-	return &ProviderError{Integration: p.Name, Op: op, Class: class, Reason: reason}
+	return &ProviderError{Integration: p.Name, Op: op, Class: class, Reason: reason, setup: class == FailurePermanent}
 }
 
 // failure turns an error of the token endpoint into a ProviderError.
@@ -368,5 +380,6 @@ func (p *provider) failure(op string, err error) error {
 	}
 	return &ProviderError{
 		Integration: p.Name, Op: op, Class: class, Status: f.Status, Code: f.Code, Reason: reason, RetryAfter: f.RetryAfter, err: f.Err,
+		setup: f.Class == oauth.Rejected || blocked(f.Err),
 	}
 }

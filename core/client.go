@@ -55,10 +55,17 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	ctx, e := req.Context(), t.u.e
 	resp, err := e.send(p, req, req.Body, record.AccessToken)
-	if err != nil || resp.StatusCode != http.StatusUnauthorized || p.OAuth2 == nil {
+	if err != nil || p.OAuth2 == nil {
 		return resp, err
 	}
-	renewed, ok := e.forceRefresh(ctx, t.u.id, &record)
+	var renewed credentialRecord
+	var ok bool
+	switch resp.StatusCode {
+	case http.StatusUnauthorized:
+		renewed, ok = e.forceRefresh(ctx, t.u.id, &record)
+	case http.StatusForbidden: // no reason to refresh, but the token may have been replaced under the request
+		renewed, ok = e.replaced(ctx, t.u.id, &record)
+	}
 	if !ok {
 		return resp, nil
 	}
@@ -78,7 +85,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // prepare returns the token and the integration to send a request with, if it may be sent.
 func (t *transport) prepare(req *http.Request) (credentialRecord, *provider, error) {
-	record, err := t.u.fresh(req.Context(), t.sel)
+	record, _, err := t.u.find(req.Context(), t.sel)
 	if err != nil {
 		return record, nil, err
 	}
@@ -86,7 +93,11 @@ func (t *transport) prepare(req *http.Request) (credentialRecord, *provider, err
 	if err != nil {
 		return record, nil, err
 	}
-	return record, p, p.allows(req, record.Variables)
+	if err := p.allows(req, record.Variables); err != nil {
+		return record, nil, err
+	}
+	record, err = t.u.freshen(req.Context(), record)
+	return record, p, err
 }
 
 // send sends a copy of req with the account's authorisation. The response names req itself as its request, so that
@@ -100,7 +111,7 @@ func (e *Engine) send(p *provider, req *http.Request, body io.ReadCloser, token 
 	p.inject(out, token)
 	resp, err := e.out.RoundTrip(out)
 	if err != nil {
-		return nil, &ProviderError{Integration: p.Name, Op: "request", Class: FailureTransient, Reason: err.Error(), err: err}
+		return nil, &ProviderError{Integration: p.Name, Op: "request", Class: FailureTransient, Reason: err.Error(), err: err, setup: blocked(err)}
 	}
 	resp.Request = req
 	return resp, nil
@@ -111,7 +122,7 @@ func (p *provider) allows(req *http.Request, vars map[string]string) error {
 	if err := p.hosts.Check(req.URL, vars); err != nil {
 		var refused *endpoint.Error
 		if errors.As(err, &refused) {
-			return fmt.Errorf("request with an account of %s: %w: %s", p.Name, ErrHostNotAllowed, refused)
+			return fmt.Errorf("request with an account of %s: %w: %s %s", p.Name, ErrHostNotAllowed, refused.Host, refused.Problem)
 		}
 		return err
 	}

@@ -194,7 +194,7 @@ func TestClientKeyPlaces(t *testing.T) {
 		api := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got.Store(r.Header.Get("X-Auth")) }))
 		defer api.Close()
 		host := strings.TrimPrefix(api.URL, "http://")
-		w := newWorld(t, nil, func(o *core.Options) { o.AllowedHosts = append(o.AllowedHosts, host) })
+		w := newWorld(t, nil, func(o *core.Options) { o.PrivateHosts = append(o.PrivateHosts, host) })
 		w.provider.AddKey(key, "ada")
 		_, err := w.engine.CreateIntegration(t.Context(), core.Integration{
 			Name: "prefixed", APIKey: &core.APIKey{In: core.KeyHeader, Name: "X-Auth", Prefix: "Token token=", TestURL: api.URL},
@@ -353,7 +353,7 @@ func TestClientStreams(t *testing.T) {
 	}))
 	defer api.Close()
 	w := newWorld(t, nil, func(o *core.Options) {
-		o.AllowedHosts = append(o.AllowedHosts, strings.TrimPrefix(api.URL, "http://"))
+		o.PrivateHosts = append(o.PrivateHosts, strings.TrimPrefix(api.URL, "http://"))
 		o.ProviderTimeout = 10 * time.Millisecond // bounds calls of ours, not a program's
 	})
 	w.opts.ProviderTimeout = 0

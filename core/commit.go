@@ -33,6 +33,7 @@ type grant struct {
 	account         ProviderAccount
 	variables       map[string]string
 	scopes          []string
+	clientID        string // empty for an API key
 	access, refresh crypto.Secret
 	tokenType       string
 	lifetime        time.Duration // 0: no known end
@@ -350,7 +351,7 @@ func (e *Engine) setExternalID(ctx context.Context, tx *sealed.Tx, g *grant, rec
 // authorise writes an authorisation into a credential, new or there before.
 func (r *credentialRecord) authorise(g *grant, now time.Time) {
 	same := ProviderAccount(r.Account).Same(g.account)
-	r.Status, r.Scopes, r.Variables = StatusValid, g.scopes, g.variables
+	r.Status, r.Scopes, r.Variables, r.ClientID = StatusValid, g.scopes, g.variables, g.clientID
 	r.Account = accountRecord(g.account)
 	r.AccessToken, r.TokenType = g.access, g.tokenType
 	r.Refreshed, r.ValidUntil, r.Updated = toMillis(now), 0, toMillis(now)

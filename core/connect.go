@@ -26,6 +26,8 @@ type ConnectInput struct {
 	// AllowMultiple adds an account beside those that are connected; otherwise a connected account is an error (rule 1).
 	AllowMultiple bool
 	// Into authorises a connected account anew, named by its id or external id: its id and settings stay (rule 3).
+	// AllowMultiple does not matter then. An integration without Identity cannot tell whose authorisation came: the
+	// credential then stands for whatever account the person chose.
 	Into string
 	// ExternalID is the application's own name for a new account, unique for the user and integration; surrounding space
 	// and a leading "ext:" are cut off. Not together with Into (rule 5).
@@ -33,8 +35,9 @@ type ConnectInput struct {
 	// ReturnURL is handed back with the result: where the application wants its user next. One of Options.ReturnURLs.
 	ReturnURL string
 	// Browser is something that only the person's browser can present again at the callback, such as the id of its login
-	// session or a cookie of at least 128 random bits. It is stored only as a digest. Empty leaves the session without
-	// URL until Engine.BeginConnect binds it.
+	// session or a cookie of at least 128 random bits. The cookie has to be HttpOnly, SameSite=Lax (Strict does not come
+	// back from the provider) and set on the very host of Options.CallbackURL: localhost is not 127.0.0.1. Browser is
+	// stored only as a digest. Empty leaves the session without URL until Engine.BeginConnect binds it.
 	Browser string
 	// Variables are values for the integration's Variables, such as the subdomain of the person's workspace.
 	Variables map[string]string
@@ -55,7 +58,7 @@ type ConnectSession struct {
 // stored; the account is there once Engine.Callback returned it.
 //
 // Errors: InputError, ErrNotFound for the integration or Into, ErrDeleting, and what the rules say of the accounts there
-// are: ErrAlreadyConnected, AmbiguousError, ErrExternalID. The rules are applied again when the account answers.
+// are: ErrAlreadyConnected, AmbiguousError, ErrExternalID; ErrMisconfigured when the integration has no client secret. The rules are applied again when the account answers.
 func (u *User) Connect(ctx context.Context, in ConnectInput) (*ConnectSession, error) {
 	session, err := u.connect(ctx, in)
 	if err != nil {
@@ -79,6 +82,9 @@ func (u *User) connect(ctx context.Context, in ConnectInput) (*ConnectSession, e
 		return nil, invalid("callbackUrl", "is not set: OAuth needs Options.CallbackURL")
 	case in.ReturnURL != "" && !slices.Contains(e.opts.ReturnURLs, in.ReturnURL):
 		return nil, invalid("returnUrl", "is none of Options.ReturnURLs")
+	}
+	if _, err := e.clientSecrets(ctx, p, "authorize"); err != nil {
+		return nil, err
 	}
 	vars, err := p.checkVariables(in.Variables)
 	if err != nil {

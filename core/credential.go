@@ -72,6 +72,7 @@ type credentialRecord struct {
 	Created     millis            `cbor:"9,keyasint"`
 	Updated     millis            `cbor:"10,keyasint"`
 	Disabled    bool              `cbor:"11,keyasint,omitempty"`
+	ClientID    string            `cbor:"12,keyasint,omitempty"` // the OAuth client that the grant was given to
 
 	AccessToken  crypto.Secret `cbor:"20,keyasint"` // or the API key
 	TokenType    string        `cbor:"21,keyasint,omitempty"`

@@ -6,14 +6,26 @@
 // id for life. Its tokens are encrypted in the store and come out as a [Token], an oauth2.TokenSource, or an HTTP client
 // that acts as that account and nothing else.
 //
-//	kek, err := crypto.CreateKEK("app.kek")               // once; later OpenKEK
+//	kek, err := crypto.OpenKEK("app.kek")                 // made once, with crypto.CreateKEK, before the store
 //	store, err := badger.Open("app.store", nil)           // or memory.New() in tests
 //	engine, err := core.Open(ctx, store, crypto.KEKs{Tokens: kek, Policy: kek}, &core.Options{
 //		CallbackURL: "https://app.example.com/callback",
 //	})
 //	go engine.Run(ctx)
 //
-//	_, err = engine.CreateIntegration(ctx, core.Integration{Name: "googleCalendar", OAuth2: &core.OAuth2{…}, …})
+//	// Once; afterwards it is there, and creating it again is ErrExists.
+//	_, err = engine.CreateIntegration(ctx, core.Integration{
+//		Name: "googleCalendar",
+//		OAuth2: &core.OAuth2{
+//			ClientID: "…", ClientSecret: crypto.NewSecret("…"), Scopes: []string{"openid", "email", "…"},
+//			AuthorizationURL: "https://accounts.google.com/o/oauth2/v2/auth", TokenURL: "https://oauth2.googleapis.com/token",
+//		},
+//		Identity: core.Identity{
+//			Source: core.IdentityURL, URL: "https://openidconnect.googleapis.com/v1/userinfo",
+//			SubjectPath: "sub", DisplayPath: "email",
+//		},
+//		AllowedHosts: []string{"www.googleapis.com"},
+//	})
 //
 //	// A person wants to connect an account. Send their browser to session.URL …
 //	session, err := engine.User("acme").Connect(ctx, core.ConnectInput{
@@ -33,7 +45,8 @@
 //     authorisation has ended, it is reconnected in place.
 //  2. With AllowMultiple an account is added; nothing that exists changes.
 //  3. Connecting Into an account authorises it anew: same id, same external id. Another provider account answering is
-//     refused, unless the integration says OtherAccountReplace.
+//     refused, unless the integration says OtherAccountReplace. Rules 3 and 4 need Integration.Identity: without it nobody
+//     knows whose authorisation came.
 //  4. The same provider account again updates its credential in place, unless the integration says otherwise.
 //  5. An external id is the application's own name for an account, unique for user and integration.
 //  6. A selector names an account by id, external id, or "ext:" and external id, within one user's accounts.
@@ -42,7 +55,7 @@
 //
 // # Promises
 //
-// What is stored under one user is never found through another. A token is refreshed once for all callers of a process.
+// What is stored under one user is never found through another. A token is refreshed once for all callers of an engine.
 // Errors and log lines contain no secrets and nothing that a provider wrote. Requests go only to public addresses and
 // to the hosts that an integration lists.
 //

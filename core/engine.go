@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -46,6 +47,9 @@ const cacheTTL = 5 * time.Second
 // Open opens a project of store. keks.Policy is needed; without keks.Tokens the engine can declare integrations and
 // nothing else. The store stays the caller's: close the engine first, then the store.
 //
+// Open one engine for a store and project: a second one, in this process or another, does not know which tokens the
+// first is refreshing, and two that spend the same refresh token can end an account's grant.
+//
 // A key-encryption key in a file inside the store's directory is refused with ErrKEKInStore. A store that was copied or
 // moved is opened in quarantine, see Options.TakeOver and Engine.Quarantined.
 //
@@ -53,29 +57,24 @@ const cacheTTL = 5 * time.Second
 // *sealed.CorruptError, *sealed.ProjectsError when several projects exist and none is named, and those of the store.
 func Open(ctx context.Context, store storage.Store, keks crypto.KEKs, o *Options) (*Engine, error) {
 	opts, err := o.prepare()
+	if err == nil {
+		err = checkParts(store, keks)
+	}
 	if err != nil {
-		return nil, err
-	}
-	if store == nil {
-		return nil, invalid("store", "is nil: open one with storage/badger, or storage/memory for tests")
-	}
-	if keks.Policy == nil {
-		return nil, invalid("keks.Policy", "is nil: pass a key-encryption key; one may serve as Tokens and Policy")
-	}
-	for _, kek := range []any{keks.Tokens, keks.Policy} {
-		if err := checkKEKPlace(store, kek); err != nil {
-			return nil, err
-		}
+		return nil, fmt.Errorf("open engine: %w", err)
 	}
 	db, err := sealed.Open(ctx, store, keks, opts.Project, &sealed.Options{Now: opts.Now})
+	if errors.Is(err, crypto.ErrWrongKEK) {
+		err = fmt.Errorf("%w%s", err, whichKEK(keks))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open engine: %w", err)
 	}
 	out, err := egress.New(egress.Options{
-		Allow: opts.AllowedHosts, EnvironmentProxy: opts.EnvironmentProxy, Timeout: opts.ProviderTimeout,
+		Allow: opts.PrivateHosts, EnvironmentProxy: opts.EnvironmentProxy, Timeout: opts.ProviderTimeout,
 	})
 	if err != nil {
-		return nil, invalid("allowedHosts", err.Error())
+		return nil, fmt.Errorf("open engine: %w", invalid("privateHosts", err.Error()))
 	}
 	e := &Engine{opts: opts, store: store, db: db, log: opts.Logger, out: out, boot: newID(), tables: newTables(db)}
 	if err := e.bootUp(ctx); err != nil {
@@ -83,6 +82,39 @@ func Open(ctx context.Context, store storage.Store, keks crypto.KEKs, o *Options
 		return nil, err
 	}
 	return e, nil
+}
+
+// checkParts checks what an engine is made of.
+func checkParts(store storage.Store, keks crypto.KEKs) error {
+	if store == nil {
+		return invalid("store", "is nil: open one with storage/badger, or storage/memory for tests")
+	}
+	if keks.Policy == nil {
+		return invalid("keks.policy", "is nil: pass a key-encryption key; one may serve as Tokens and Policy")
+	}
+	for field, kek := range map[string]any{"keks.tokens": keks.Tokens, "keks.policy": keks.Policy} {
+		if local, ok := kek.(*crypto.LocalKEK); ok && local == nil {
+			return invalid(field, "is a nil *crypto.LocalKEK: look at the error of OpenKEK or CreateKEK")
+		}
+		if err := checkKEKPlace(store, kek); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// whichKEK names the files that the keys came from, for an error that says they are the wrong ones.
+func whichKEK(keks crypto.KEKs) string {
+	var files []string
+	for _, kek := range []any{keks.Tokens, keks.Policy} {
+		if file, ok := kek.(interface{ Path() string }); ok && file.Path() != "" && !slices.Contains(files, file.Path()) {
+			files = append(files, file.Path())
+		}
+	}
+	if len(files) == 0 {
+		return ""
+	}
+	return "; the keys came from " + strings.Join(files, " and ")
 }
 
 // checkKEKPlace keeps key and ciphertext apart: whoever copies the directory must not get both.

@@ -38,7 +38,7 @@ func TestOpenRefuses(t *testing.T) {
 		field string
 	}{
 		"no store":                       {nil, both, core.Options{}, "store"},
-		"no policy key":                  {memory.New(), crypto.KEKs{Tokens: kek}, core.Options{}, "keks.Policy"},
+		"no policy key":                  {memory.New(), crypto.KEKs{Tokens: kek}, core.Options{}, "keks.policy"},
 		"a callback over plain http":     {memory.New(), both, core.Options{CallbackURL: "http://app.example.com/cb"}, "callbackUrl"},
 		"a callback with a query":        {memory.New(), both, core.Options{CallbackURL: "https://app.example.com/cb?x=1"}, "callbackUrl"},
 		"a callback that is no URL":      {memory.New(), both, core.Options{CallbackURL: "app"}, "callbackUrl"},
@@ -46,7 +46,7 @@ func TestOpenRefuses(t *testing.T) {
 		"a project that is no UUID":      {memory.New(), both, core.Options{Project: "mine"}, "project"},
 		"an unknown choice":              {memory.New(), both, core.Options{Unselected: "newest"}, "unselected"},
 		"a negative time to connect":     {memory.New(), both, core.Options{ConnectTTL: -1}, "connectTtl"},
-		"an allowed host without a port": {memory.New(), both, core.Options{AllowedHosts: []string{"localhost"}}, "allowedHosts"},
+		"an allowed host without a port": {memory.New(), both, core.Options{PrivateHosts: []string{"localhost"}}, "privateHosts"},
 	} {
 		_, err := core.Open(t.Context(), c.store, c.keks, &c.opts)
 		var input *core.InputError
@@ -271,7 +271,7 @@ func TestCloseEndsEverything(t *testing.T) {
 		"Integration":       func() error { _, err := w.engine.Integration(ctx, calendar); return err },
 		"Integrations":      func() error { _, err := w.engine.Integrations(ctx, "", 0); return err },
 		"CreateIntegration": func() error { _, err := w.engine.CreateIntegration(ctx, w.integration(nil)); return err },
-		"UpdateIntegration": func() error { _, err := w.engine.UpdateIntegration(ctx, w.integration(nil)); return err },
+		"UpdateIntegration": func() error { _, err := w.engine.UpdateIntegration(ctx, w.integration(withRevision)); return err },
 		"DeleteIntegration": func() error { return w.engine.DeleteIntegration(ctx, calendar) },
 		"SetClientSecret":   func() error { return w.engine.SetClientSecret(ctx, calendar, crypto.NewSecret("x")) },
 		"Run":               func() error { return w.engine.Run(ctx) },
@@ -282,6 +282,8 @@ func TestCloseEndsEverything(t *testing.T) {
 		}
 	}
 }
+
+func withRevision(in *core.Integration) { in.Revision = 1 }
 
 func callbackOf(state string) core.CallbackInput {
 	return core.CallbackInput{Integration: calendar, Browser: "b", Values: map[string][]string{"state": {state}, "code": {"x"}}}

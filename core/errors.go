@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/polycred/polycred/core/internal/egress"
 )
 
-// What a caller branches on, with errors.Is. Every error of this package wraps at most one of them; the text around it
-// says which thing is concerned and what to do. No error text ever contains a token, a secret, or anything that a
+// What a caller branches on, with errors.Is. Every error of this package wraps at most one of them, but for
+// ErrMisconfigured, which comes together with ErrProvider; the text around it says which thing is concerned and what to do. No error text ever contains a token, a secret, or anything that a
 // provider wrote. [Message] turns any of them into words for the person at the screen.
 var (
 	// ErrInvalid: the input is malformed; see InputError. Nothing was changed.
@@ -54,6 +56,9 @@ var (
 	ErrKeyRejected = errors.New("key was rejected")
 	// ErrProvider: the provider could not be asked, or its answer cannot be used; see ProviderError.
 	ErrProvider = errors.New("provider failed")
+	// ErrMisconfigured: the provider fails because the integration is not set up as the provider needs it. Trying again
+	// does not help; the operator has to correct it.
+	ErrMisconfigured = errors.New("integration is not set up correctly")
 	// ErrHostNotAllowed: the integration does not list the host of a request.
 	ErrHostNotAllowed = errors.New("host is not allowed")
 
@@ -125,7 +130,8 @@ type ProviderError struct {
 	// RetryAfter is how long the provider asked to wait; 0 when it did not.
 	RetryAfter time.Duration
 
-	err error // of the transport, clean of URLs and bodies; nil when the provider answered
+	err   error // of the transport, clean of URLs and bodies; nil when the provider answered
+	setup bool  // wraps ErrMisconfigured
 }
 
 func (e *ProviderError) Error() string {
@@ -141,10 +147,21 @@ func (e *ProviderError) Error() string {
 	return b.String()
 }
 
-// Unwrap returns ErrProvider and, where no answer came, why: errors.Is finds context.Canceled and the like.
+// Unwrap returns ErrProvider, ErrMisconfigured where that is the cause, and, where no answer came, why: errors.Is finds
+// context.Canceled and the like.
 func (e *ProviderError) Unwrap() []error {
-	if e.err == nil {
-		return []error{ErrProvider}
+	errs := []error{ErrProvider}
+	if e.setup {
+		errs = append(errs, ErrMisconfigured)
 	}
-	return []error{ErrProvider, e.err}
+	if e.err != nil {
+		errs = append(errs, e.err)
+	}
+	return errs
+}
+
+// blocked reports whether a call was refused on our side: no answer will ever come.
+func blocked(err error) bool {
+	var transport *egress.Error
+	return errors.As(err, &transport) && transport.Kind == egress.Blocked
 }

@@ -25,7 +25,7 @@ func demo() (*core.Engine, *coretest.OAuthServer) {
 	check(err)
 	engine, err := core.Open(context.Background(), memory.New(), crypto.KEKs{Tokens: kek, Policy: kek}, &core.Options{
 		CallbackURL:  "http://localhost:8080/callback",
-		AllowedHosts: []string{provider.Host()},
+		PrivateHosts: []string{provider.Host()},
 	})
 	check(err)
 	_, err = engine.CreateIntegration(context.Background(), core.Integration{

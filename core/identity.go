@@ -143,17 +143,19 @@ func (e *Engine) whoAmI(ctx context.Context, p *provider, token crypto.Secret, v
 func (e *Engine) ask(ctx context.Context, p *provider, op string, req *http.Request) (map[string]any, error) {
 	resp, err := e.out.Do(ctx, req)
 	if err != nil {
-		return nil, &ProviderError{Integration: p.Name, Op: op, Class: FailureTransient, Reason: err.Error(), err: err}
+		return nil, &ProviderError{Integration: p.Name, Op: op, Class: FailureTransient, Reason: err.Error(), err: err, setup: blocked(err)}
 	}
 	if resp.Status < 200 || resp.Status > 299 {
-		class := FailureTransient
+		failed := &ProviderError{Integration: p.Name, Op: op, Class: FailureTransient, Status: resp.Status, Reason: "the provider failed"}
 		switch {
 		case resp.Status == http.StatusTooManyRequests:
-			class = FailureRateLimited
-		case resp.Status >= 400 && resp.Status < 500:
-			class = FailurePermanent
+			failed.Class, failed.Reason = FailureRateLimited, "the provider asks to slow down"
+		case resp.Status < 400:
+			failed.Reason, failed.setup = "the provider redirects, which no call with a token follows; check the URL", true
+		case resp.Status < 500:
+			failed.Class, failed.Reason, failed.setup = FailurePermanent, "the provider refused; check the URL and the scopes", true
 		}
-		return nil, &ProviderError{Integration: p.Name, Op: op, Class: class, Status: resp.Status, Reason: "the provider refused"}
+		return nil, failed
 	}
 	fields, err := oauth.Object(resp.Body)
 	if err != nil {

@@ -7,7 +7,8 @@ import (
 )
 
 // Integration is one provider as it is set up in a project. Exactly one of OAuth2 and APIKey is set: it is the auth
-// scheme. The JSON form is the document that the operator API takes.
+// scheme. It can be read from JSON, with the client secret in it; it is written without one, and encoding/json fails on
+// an Integration that still holds a secret.
 type Integration struct {
 	// Name is what it is called everywhere: "googleCalendar", "custom.acme". 1 to 64 bytes of letters, digits, '.', '-'
 	// and '_'. It never changes.
@@ -19,12 +20,14 @@ type Integration struct {
 	APIKey *APIKey `json:"apiKey,omitempty" cbor:"4,keyasint,omitempty"`
 
 	// Identity says how the provider account behind an authorisation is recognised. The zero value means that it is not:
-	// such accounts count as unknown, and unknown equals nothing.
+	// such accounts count as unknown, and unknown equals nothing. The same account connected twice is then two
+	// credentials, and a reconnect cannot tell whether another account answers. Set it wherever the provider allows.
 	Identity Identity `json:"identity,omitzero" cbor:"5,keyasint,omitempty"`
 
-	// AllowedHosts are the hosts that requests with an account of this integration may go to: "api.example.com",
+	// AllowedHosts are the hosts that requests with an account of this integration may go to (User.Client):
+	// "api.example.com",
 	// "*.example.com" (one label), "{subdomain}.example.com", "{instance_url}", each with ":port" where it is not 443.
-	// Plain http needs "http://" here and the exact host and port in Options.AllowedHosts. Empty means none.
+	// Plain http needs "http://" here ("http://127.0.0.1:9000") and the exact host and port in Options.PrivateHosts. Empty means none.
 	AllowedHosts []string `json:"allowedHosts,omitempty" cbor:"6,keyasint,omitempty"`
 
 	// Variables are the names that URLs and hosts may contain in braces, and what their values must look like. A person
@@ -54,10 +57,11 @@ type OAuth2 struct {
 	// ClientAuth says how the client proves itself at the token endpoint.
 	ClientAuth ClientAuth `json:"clientAuth,omitempty" cbor:"2,keyasint,omitempty"`
 
-	// AuthorizationURL and TokenURL are https, and may contain variables in host and path.
+	// AuthorizationURL and TokenURL are https (plain http only for Options.PrivateHosts), and may contain variables in
+	// host and path, but no query: that is what AuthorizationParams are for.
 	AuthorizationURL string `json:"authorizationUrl" cbor:"3,keyasint"`
 	TokenURL         string `json:"tokenUrl" cbor:"4,keyasint"`
-	// RevocationURL is where tokens are revoked (RFC 7009); empty means nowhere.
+	// RevocationURL is where tokens are revoked (RFC 7009); empty means nowhere. It is stored, and not used yet.
 	RevocationURL string `json:"revocationUrl,omitempty" cbor:"5,keyasint,omitempty"`
 
 	// Issuer is the provider's issuer identifier. When it is set, an "iss" on the callback (RFC 9207) and in an id_token
@@ -141,10 +145,12 @@ type IdentitySource string
 
 // The sources; empty means that accounts are not recognised.
 const (
-	IdentityURL     IdentitySource = "url"      // of a GET to Identity.URL: userinfo, or any "who am I"
-	IdentityIDToken IdentitySource = "id_token" // the claims of the id_token (OpenID Connect Core §2)
-	IdentityToken   IdentitySource = "token"    // the answer of the token endpoint
-	IdentityTest    IdentitySource = "test"     // the answer of APIKey.TestURL
+	IdentityURL IdentitySource = "url" // of a GET to Identity.URL: userinfo, or any "who am I"
+	// IdentityIDToken: of the claims of the id_token (OpenID Connect Core §2), which needs the scope openid. Without
+	// OAuth2.Issuer the account is recognised under the token's own issuer.
+	IdentityIDToken IdentitySource = "id_token"
+	IdentityToken   IdentitySource = "token" // the answer of the token endpoint
+	IdentityTest    IdentitySource = "test"  // the answer of APIKey.TestURL
 )
 
 // Variable is a name that URLs of an integration contain in braces. Values are never allowed to contain anything but

@@ -17,7 +17,7 @@ const maxSecrets = 8
 // CreateIntegration sets a provider up and returns the integration as it is stored, without its client secret.
 // Errors: InputError, ErrExists.
 func (e *Engine) CreateIntegration(ctx context.Context, in Integration) (Integration, error) {
-	p, err := newProvider(in)
+	p, err := e.newProvider(in)
 	if err != nil {
 		return Integration{}, fmt.Errorf("create integration: %w", err)
 	}
@@ -44,7 +44,10 @@ func (e *Engine) CreateIntegration(ctx context.Context, in Integration) (Integra
 // stored now. A ClientSecret in it replaces the live client secrets; without one they stay. Other processes follow
 // within 5 seconds. Errors: InputError, ErrNotFound, ErrConflict.
 func (e *Engine) UpdateIntegration(ctx context.Context, in Integration) (Integration, error) {
-	p, err := newProvider(in)
+	p, err := e.newProvider(in)
+	if err == nil && in.Revision == 0 {
+		err = invalid("revision", "is empty: read the integration first, and change what was read")
+	}
 	if err != nil {
 		return Integration{}, fmt.Errorf("update integration: %w", err)
 	}
@@ -81,14 +84,14 @@ func (e *Engine) UpdateIntegration(ctx context.Context, in Integration) (Integra
 // without a pause. They are never read back. Errors: InputError, ErrNotFound, ErrConflict.
 func (e *Engine) SetClientSecret(ctx context.Context, integration string, secrets ...crypto.Secret) error {
 	if len(secrets) == 0 || len(secrets) > maxSecrets || slices.ContainsFunc(secrets, crypto.Secret.IsZero) {
-		return invalid("clientSecret", fmt.Sprintf("takes one to %d secrets, none of them empty", maxSecrets))
+		return fmt.Errorf("set client secret of %s: %w", clip(integration), invalid("clientSecret", fmt.Sprintf("takes one to %d secrets, none of them empty", maxSecrets)))
 	}
 	record, rev, err := e.integration(ctx, integration)
 	if err != nil {
 		return fmt.Errorf("set client secret of %s: %w", clip(integration), err)
 	}
 	if record.Integration.OAuth2 == nil {
-		return invalid("clientSecret", "is only for OAuth integrations")
+		return fmt.Errorf("set client secret of %s: %w", integration, invalid("clientSecret", "is only for OAuth integrations"))
 	}
 	_, secretsRev, err := e.secrets(ctx, integration)
 	if err != nil {

@@ -26,6 +26,7 @@ var codes = map[string]string{
 	"ErrReconnect":        "reconnect",
 	"ErrPending":          "pending",
 	"ErrNotConnected":     "not_connected",
+	"ErrMisconfigured":    "misconfigured",
 	"ErrProvider":         "provider",
 	"ErrHostNotAllowed":   "host_not_allowed",
 	"ErrDeleting":         "deleting",

@@ -38,9 +38,10 @@ type Options struct {
 	// Unselected is the choice when a call names no account; empty means Refuse.
 	Unselected Unselected
 
-	// AllowedHosts are the exact "host:port" that outbound requests may reach although they are private or loopback, and
-	// that may be asked over plain http. Empty means none.
-	AllowedHosts []string
+	// PrivateHosts are the exact "host:port" ("127.0.0.1:9000") that outbound requests may reach although they are private
+	// or loopback, and that may be asked over plain http. Which hosts an account's requests may go to is another list,
+	// Integration.AllowedHosts. Empty means none.
+	PrivateHosts []string
 	// EnvironmentProxy sends outbound requests through the proxy that HTTPS_PROXY and its kin name; names are then
 	// resolved by that proxy, which has to keep private addresses away itself. False means no proxy.
 	EnvironmentProxy bool
@@ -64,7 +65,7 @@ func (o *Options) prepare() (Options, error) {
 		p = *o
 	}
 	p.ReturnURLs = slices.Clone(p.ReturnURLs)
-	p.AllowedHosts = slices.Clone(p.AllowedHosts)
+	p.PrivateHosts = slices.Clone(p.PrivateHosts)
 	p.ConnectTTL = cmp.Or(p.ConnectTTL, 15*time.Minute)
 	p.ProviderTimeout = cmp.Or(p.ProviderTimeout, 15*time.Second)
 	p.Unselected = cmp.Or(p.Unselected, Refuse)
@@ -81,7 +82,9 @@ func (o *Options) prepare() (Options, error) {
 	if p.CallbackURL != "" {
 		u, err := url.Parse(p.CallbackURL)
 		switch {
-		case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		case err != nil || u.Host == "" && u.Scheme != "https" && u.Scheme != "http":
+			return p, invalid("callbackUrl", `has no scheme: write "https://" before it, or "http://" for localhost`)
+		case u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
 			return p, invalid("callbackUrl", "must be a plain URL without user, query and fragment")
 		case u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())):
 			return p, invalid("callbackUrl", "must be https, or http on localhost or 127.0.0.1: browsers keep no secrets on any other http page")

@@ -74,6 +74,35 @@ func newProvider(in Integration) (*provider, error) {
 	return p, nil
 }
 
+// newProvider checks an integration that is to be stored in this engine's project. Plain http is for hosts that the
+// engine may ask over it; the page that a browser is sent to is held to the same.
+func (e *Engine) newProvider(in Integration) (*provider, error) {
+	p, err := newProvider(in)
+	if err != nil {
+		return nil, err
+	}
+	for field, t := range map[string]*endpoint.Template{
+		"oauth2.authorizationUrl": p.authorization, "oauth2.tokenUrl": p.token, "identity.url": p.identity, "apiKey.testUrl": p.test,
+	} {
+		if t == nil || !strings.HasPrefix(t.String(), "http:") {
+			continue
+		}
+		if u, err := t.Expand(nil); err != nil || !e.plain(u) {
+			return nil, invalid(field, "must be https; plain http needs its host and port in Options.PrivateHosts")
+		}
+	}
+	return p, nil
+}
+
+// plain reports whether a URL's host may be asked over plain http.
+func (e *Engine) plain(u *url.URL) bool {
+	host, err := endpoint.HostPort(u.Scheme, u.Host)
+	return err == nil && slices.ContainsFunc(e.opts.PrivateHosts, func(listed string) bool {
+		canonical, err := endpoint.HostPort("", listed)
+		return err == nil && canonical == host
+	})
+}
+
 func oneOf[T comparable](v T, choices ...T) bool { return slices.Contains(choices, v) }
 
 // variables are the names that templates may use: those a person gives, and those the provider sends.

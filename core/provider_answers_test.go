@@ -27,8 +27,19 @@ func (w *world) wantFailed(what string, err error, want core.ProviderError) {
 		w.Errorf("%s: error %+v\n%v\nwant op %s, class %s, status %d, code %q, retry after %v, reason %q", what,
 			*failed, err, want.Op, want.Class, want.Status, want.Code, want.RetryAfter, want.Reason)
 	}
-	if got, want := core.Message(err), core.Message(core.ErrProvider); got != want || got == "" {
+	// What no repetition mends is for the operator, and says so.
+	cause := core.ErrProvider
+	if errors.Is(err, core.ErrMisconfigured) {
+		cause = core.ErrMisconfigured
+	}
+	if got, want := core.Message(err), core.Message(cause); got != want || got == "" {
 		w.Errorf("%s: Message() = %q, want %q", what, got, want)
+	}
+	if want.Op == "identity" && want.Class == core.FailurePermanent && cause != core.ErrMisconfigured {
+		w.Errorf("%s: error %v, want it to be %v too", what, err, core.ErrMisconfigured)
+	}
+	if want.Op == "exchange" && want.Class == core.FailureTransient && want.Status >= 500 && cause != core.ErrProvider {
+		w.Errorf("%s: error %v is %v, want only %v", what, err, cause, core.ErrProvider)
 	}
 }
 
@@ -152,8 +163,10 @@ func TestExchangeUnreachable(t *testing.T) {
 	w.wantFailed("a provider that is down", err, core.ProviderError{Op: "exchange", Class: core.FailureTransient, Reason: "could not be reached"})
 
 	t.Run("not on the list", func(t *testing.T) {
-		w := newWorld(t, nil, func(o *core.Options) { o.AllowedHosts = nil })
+		w := newWorld(t, nil, nil)
 		callback := w.mustBegin("u", "ada", core.ConnectInput{})
+		w.opts.PrivateHosts = nil
+		w.engine = w.open()
 		_, err := w.finish(callback)
 		w.wantFailed("a provider on a private address", err, core.ProviderError{Op: "exchange", Class: core.FailureTransient})
 		w.wantExchanges(0)
@@ -320,7 +333,7 @@ func TestClientAuth(t *testing.T) {
 		w.create(func(in *core.Integration) { in.Name, in.OAuth2.ClientSecret = "bare", crypto.Secret{} })
 		_, err := w.connect("u", "ada", core.ConnectInput{Integration: "bare"})
 		var failed *core.ProviderError
-		if !errors.As(err, &failed) || failed.Op != "exchange" || !strings.Contains(err.Error(), "SetClientSecret") {
+		if !errors.As(err, &failed) || failed.Op != "authorize" || !strings.Contains(err.Error(), "SetClientSecret") {
 			t.Errorf("connect without a client secret: %v, want a ProviderError that names SetClientSecret", err)
 		}
 		w.wantExchanges(0)

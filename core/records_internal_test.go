@@ -38,7 +38,7 @@ var goldenRecords = struct {
 	credential: credentialRecord{
 		ID: "01a203eb-3384-7e3b-82c8-3fdb75c2d558", Integration: "acme", ExternalID: "work", Owner: "person-1",
 		Status: StatusValid, Account: accountRecord{"https://acme.example.com", "t1", "s1", "s@example.com"},
-		Scopes: []string{"a", "b"}, Variables: map[string]string{"subdomain": "x"}, Created: 1, Updated: 2, Disabled: true,
+		Scopes: []string{"a", "b"}, Variables: map[string]string{"subdomain": "x"}, Created: 1, Updated: 2, Disabled: true, ClientID: "client",
 		AccessToken: crypto.NewSecret("access"), TokenType: "Bearer", Refreshed: 3, ValidUntil: 4,
 		RefreshToken: crypto.NewSecret("refresh"), PreviousRefreshToken: crypto.NewSecret("previous"), PreviousUntil: 5,
 		Attempt: 6, Intent: &intentRecord{6, []byte{1, 2}, 7, "boot"}, Failures: 8, LastFailure: FailureTransient, NextAttempt: 9,

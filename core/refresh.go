@@ -67,6 +67,19 @@ func (e *Engine) forceRefresh(ctx context.Context, user string, seen *credential
 	return record, err == nil && !record.AccessToken.Equal(seen.AccessToken)
 }
 
+// replaced is for a 403: some providers end the old token with the refresh and then refuse it like this. It asks for no
+// refresh, but waits for one that is under way, and reports whether there is another token now than the one seen.
+func (e *Engine) replaced(ctx context.Context, user string, seen *credentialRecord) (credentialRecord, bool) {
+	var record credentialRecord
+	var err error
+	if seen.due(e.now()) && !e.quarantined && !seen.RefreshToken.IsZero() { // then one is under way, or was just now
+		record, err = e.refresh(ctx, user, seen)
+	} else if record, _, err = e.credential(ctx, user, seen.ID); err == nil {
+		err = record.usable()
+	}
+	return record, err == nil && !record.AccessToken.Equal(seen.AccessToken)
+}
+
 // refreshOnce is the protocol from reading to writing. What was seen says which token is no longer good enough.
 func (e *Engine) refreshOnce(ctx context.Context, user string, seen *credentialRecord) (credentialRecord, error) {
 	for {
@@ -84,7 +97,7 @@ func (e *Engine) refreshOnce(ctx context.Context, user string, seen *credentialR
 		now := e.now()
 		switch {
 		case e.quarantined:
-			return record, fmt.Errorf("credential %s needs a refresh: %w", record.ID, ErrQuarantined)
+			return record, fmt.Errorf("credential %s needs a refresh: %w; see Options.TakeOver", record.ID, ErrQuarantined)
 		case record.RefreshToken.IsZero():
 			err := e.ended(ctx, user, &record, rev, "there is no refresh token")
 			if conflicted(err) {
@@ -94,7 +107,8 @@ func (e *Engine) refreshOnce(ctx context.Context, user string, seen *credentialR
 		case millis(now.UnixMilli()) < record.NextAttempt:
 			return record, &ProviderError{
 				Integration: record.Integration, Op: "refresh", Class: record.LastFailure,
-				Reason: "the last refresh failed; the next attempt is at " + record.NextAttempt.time().Format(time.RFC3339),
+				Reason:     "the last refresh failed; the next attempt is at " + record.NextAttempt.time().Format(time.RFC3339),
+				RetryAfter: record.NextAttempt.time().Sub(now),
 			}
 		}
 		p, err := e.provider(ctx, record.Integration)
@@ -136,7 +150,15 @@ func (e *Engine) refreshEndpoint(ctx context.Context, p *provider, record *crede
 	if err != nil {
 		return nil, err
 	}
-	return e.tokenEndpoint(ctx, p, tokenURL, p.OAuth2.ClientID)
+	if record.ClientID != p.OAuth2.ClientID {
+		// A refresh token is bound to the client it was given to (RFC 6749 §6); spending it as another one would end the
+		// account although nothing is wrong with it.
+		return nil, &ProviderError{
+			Integration: p.Name, Op: "refresh", Class: FailureTransient, setup: true,
+			Reason: "the integration's client id is another than the account was connected with: set it back, or have the account reconnected",
+		}
+	}
+	return e.tokenEndpoint(ctx, p, "refresh", tokenURL)
 }
 
 // tokenURL is where the tokens of an account come from: the host that the provider named when it was connected, where

@@ -236,7 +236,7 @@ func TestRefreshFailsForNow(t *testing.T) {
 func TestRefreshNobodyThere(t *testing.T) {
 	t.Parallel()
 	const nobody = "127.0.0.1:1"
-	w := newWorld(t, nil, func(o *core.Options) { o.AllowedHosts = append(o.AllowedHosts, nobody) })
+	w := newWorld(t, nil, func(o *core.Options) { o.PrivateHosts = append(o.PrivateHosts, nobody) })
 	ada := w.expired()
 	w.change(func(in *core.Integration) { in.OAuth2.TokenURL = "http://" + nobody + "/token" })
 	_, err := w.token("u", ada.ID)

@@ -65,7 +65,7 @@ func TestSecurity19_HostsOfClient(t *testing.T) {
 	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a host that is not listed was called") }))
 	defer other.Close()
 	w := newWorld(t, nil, func(o *core.Options) { // what the host program permits is not what the integration lists
-		o.AllowedHosts = append(o.AllowedHosts, strings.TrimPrefix(other.URL, "http://"))
+		o.PrivateHosts = append(o.PrivateHosts, strings.TrimPrefix(other.URL, "http://"))
 	})
 	ada := w.mustConnect("u", "ada", core.ConnectInput{})
 	client := w.client(ada.ID)
@@ -183,7 +183,7 @@ func TestSecurity19_Redirects(t *testing.T) {
 	defer thief.Close()
 	for _, listed := range []bool{true, false} {
 		w := newWorld(t, nil, func(o *core.Options) {
-			o.AllowedHosts = append(o.AllowedHosts, strings.TrimPrefix(thief.URL, "http://"))
+			o.PrivateHosts = append(o.PrivateHosts, strings.TrimPrefix(thief.URL, "http://"))
 		})
 		w.change(func(in *core.Integration) {
 			if listed {

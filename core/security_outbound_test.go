@@ -17,7 +17,7 @@ import (
 	"github.com/polycred/polycred/crypto"
 )
 
-// stranger is a server on loopback that Options.AllowedHosts does not name, and that nothing may reach.
+// stranger is a server on loopback that Options.PrivateHosts does not name, and that nothing may reach.
 func stranger(t *testing.T) *httptest.Server {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -30,19 +30,25 @@ func stranger(t *testing.T) *httptest.Server {
 // outbound are the calls that polycred makes or carries, each led to a URL: what comes back is its error.
 var outbound = map[string]func(w *world, target string) error{
 	"exchange": func(w *world, target string) error {
-		w.change(func(in *core.Integration) { in.OAuth2.TokenURL = target })
-		_, err := w.connect("u", "ada", core.ConnectInput{})
+		err := w.tryChange(func(in *core.Integration) { in.OAuth2.TokenURL = target })
+		if err == nil {
+			_, err = w.connect("u", "ada", core.ConnectInput{})
+		}
 		return err
 	},
 	"userinfo": func(w *world, target string) error {
-		w.change(func(in *core.Integration) { in.Identity.URL = target })
-		_, err := w.connect("u", "ada", core.ConnectInput{})
+		err := w.tryChange(func(in *core.Integration) { in.Identity.URL = target })
+		if err == nil {
+			_, err = w.connect("u", "ada", core.ConnectInput{})
+		}
 		return err
 	},
 	"refresh": func(w *world, target string) error {
 		ada := w.expired()
-		w.change(func(in *core.Integration) { in.OAuth2.TokenURL = target })
-		_, err := w.token("u", ada.ID)
+		err := w.tryChange(func(in *core.Integration) { in.OAuth2.TokenURL = target })
+		if err == nil {
+			_, err = w.token("u", ada.ID)
+		}
 		return err
 	},
 	"test": func(w *world, target string) error {
@@ -81,7 +87,11 @@ func TestSecurity18_PrivateAddresses(t *testing.T) {
 				w := newWorld(t, nil, nil)
 				before := w.provider.Calls()
 				err := call(w, target)
-				if !errors.Is(err, core.ErrProvider) || !strings.Contains(err.Error(), "blocked") {
+				if name != "client" && strings.HasPrefix(target, "http:") { // refused before anything is stored
+					w.wantErr(name+" at "+target, err, core.ErrInvalid)
+					continue
+				}
+				if !errors.Is(err, core.ErrProvider) || !errors.Is(err, core.ErrMisconfigured) || !strings.Contains(err.Error(), "blocked") {
 					t.Errorf("%s at %s: error %v, want it blocked (%v)", name, target, err, core.ErrProvider)
 				}
 				after := w.provider.Calls()
@@ -108,7 +118,7 @@ func TestSecurity18_AllowedHosts(t *testing.T) {
 			server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Add(1) }))
 			defer server.Close()
 			host := strings.TrimPrefix(server.URL, "http://")
-			w := newWorld(t, nil, func(o *core.Options) { o.AllowedHosts = append(o.AllowedHosts, host) })
+			w := newWorld(t, nil, func(o *core.Options) { o.PrivateHosts = append(o.PrivateHosts, host) })
 			if err := call(w, server.URL+"/x"); err != nil && strings.Contains(err.Error(), "blocked") {
 				t.Errorf("%s at an allowed host = %v", name, err)
 			}
@@ -141,7 +151,7 @@ func TestSecurity18_NoRedirects(t *testing.T) {
 				}))
 				defer server.Close()
 				w := newWorld(t, nil, func(o *core.Options) {
-					o.AllowedHosts = append(o.AllowedHosts, strings.TrimPrefix(server.URL, "http://"), strings.TrimPrefix(target.URL, "http://"))
+					o.PrivateHosts = append(o.PrivateHosts, strings.TrimPrefix(server.URL, "http://"), strings.TrimPrefix(target.URL, "http://"))
 				})
 				err := call(w, server.URL+"/x")
 				var failed *core.ProviderError
@@ -186,7 +196,7 @@ func TestSecurity18_Limits(t *testing.T) {
 			for _, slowly := range []bool{false, true} {
 				slow.Store(slowly)
 				w := newWorld(t, nil, func(o *core.Options) {
-					o.AllowedHosts = append(o.AllowedHosts, strings.TrimPrefix(server.URL, "http://"))
+					o.PrivateHosts = append(o.PrivateHosts, strings.TrimPrefix(server.URL, "http://"))
 					if slowly {
 						o.ProviderTimeout = 300 * time.Millisecond
 					}
@@ -232,7 +242,7 @@ func TestSecurity27_EchoedSecrets(t *testing.T) {
 			for name, call := range outbound {
 				bare.Store(round == 0 || round == 7)
 				w := newWorld(t, nil, func(o *core.Options) {
-					o.AllowedHosts = append(o.AllowedHosts, strings.TrimPrefix(server.URL, "http://"))
+					o.PrivateHosts = append(o.PrivateHosts, strings.TrimPrefix(server.URL, "http://"))
 				})
 				if err := call(w, server.URL+"/x"); err == nil && name == "exchange" && status != 200 {
 					t.Errorf("%s answered by %d and %s = no error", name, status, form)

@@ -119,6 +119,9 @@ func (u *User) only(ctx context.Context, integration string) (string, error) {
 	case pending > 0:
 		return "", fmt.Errorf("%w: the account of %s", ErrPending, integration)
 	}
+	if _, err := u.e.provider(ctx, integration); err != nil { // unknown, and not merely without accounts
+		return "", err
+	}
 	return "", fmt.Errorf("%s: %w", integration, ErrNotConnected)
 }
 

@@ -35,7 +35,7 @@ func TestRule6Selectors(t *testing.T) {
 		{core.Selector{Integration: calendar, Credential: "hers"}, "", core.ErrNotFound},
 		{core.Selector{Integration: calendar, Credential: "Home"}, "", core.ErrNotFound},
 		{core.Selector{Integration: "unknown", Credential: "home"}, "", core.ErrNotFound},
-		{core.Selector{Integration: "unknown"}, "", core.ErrNotConnected},
+		{core.Selector{Integration: "unknown"}, "", core.ErrNotFound},
 		{core.Selector{Credential: "home"}, "", core.ErrInvalid},
 		{core.Selector{Integration: calendar, Credential: "ext:"}, "", core.ErrInvalid},
 		{core.Selector{Integration: "a/b", Credential: "home"}, "", core.ErrInvalid},

@@ -118,7 +118,7 @@ func extraProvider(t *testing.T, o coretest.OAuthServerOptions) *coretest.OAuthS
 func reach(providers ...*coretest.OAuthServer) func(*core.Options) {
 	return func(o *core.Options) {
 		for _, p := range providers {
-			o.AllowedHosts = append(o.AllowedHosts, p.Host())
+			o.PrivateHosts = append(o.PrivateHosts, p.Host())
 		}
 	}
 }

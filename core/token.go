@@ -17,8 +17,9 @@ type Token struct {
 	ValidUntil time.Time     // zero when it has no known end
 }
 
-// Token returns a valid token of the account that sel names. Usually that is one read of the store. A token that nears
-// its end is refreshed behind the call; one that has ended is refreshed first, once for all callers of the process.
+// Token returns a valid token of the account that sel names. Usually that is one read of the store. A token with less
+// than a fifth of its lifetime left, or 5 minutes if that is longer but at most half of it, give or take a tenth of
+// that, is refreshed behind the call; one that has ended is refreshed first, once for all callers of the engine.
 //
 // Errors: InputError, ErrNotFound, ErrNotConnected, AmbiguousError, ErrReconnect for an account whose authorisation has
 // ended, ErrPending, ProviderError when a refresh failed for now, ErrQuarantined when one is needed.
@@ -35,8 +36,10 @@ func (r *credentialRecord) token() Token {
 }
 
 // TokenSource returns a source of tokens of exactly the account that sel names, for libraries that take one. It resolves
-// sel now; each Token call then does what User.Token does, with ctx, and its result holds no refresh token. Do not wrap
-// it in oauth2.ReuseTokenSource: it keeps the token fresh itself. It may be used concurrently.
+// sel now; each Token call then does what User.Token does, with ctx, and its result holds no refresh token. It
+// keeps the token fresh itself, so do not put a cache before it: build a client as &http.Client{Transport:
+// &oauth2.Transport{Source: source}}, not with oauth2.NewClient or oauth2.ReuseTokenSource, which keep a token beyond a
+// disconnect. An expiry is by Options.Now, oauth2.Token.Valid goes by real time. It may be used concurrently.
 // Errors: those of User.Credential.
 func (u *User) TokenSource(ctx context.Context, sel Selector) (oauth2.TokenSource, error) {
 	record, _, err := u.find(ctx, sel)
@@ -67,6 +70,11 @@ func (u *User) fresh(ctx context.Context, sel Selector) (credentialRecord, error
 	if err != nil {
 		return record, err
 	}
+	return u.freshen(ctx, record)
+}
+
+// freshen returns the account with a token that can be used.
+func (u *User) freshen(ctx context.Context, record credentialRecord) (credentialRecord, error) {
 	if err := record.usable(); err != nil {
 		return record, err
 	}

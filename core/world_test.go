@@ -64,7 +64,7 @@ func newWorld(t *testing.T, store storage.Store, change func(*core.Options)) *wo
 	w.keks = crypto.KEKs{Tokens: kek, Policy: kek}
 	w.opts = core.Options{
 		CallbackURL: callbackURL, ReturnURLs: []string{"https://app.example.com/done"},
-		AllowedHosts: []string{provider.Host()}, Now: w.clock.Now,
+		PrivateHosts: []string{provider.Host()}, Now: w.clock.Now,
 		Logger: slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	if change != nil {
@@ -122,14 +122,21 @@ func (w *world) create(change func(*core.Integration)) core.Integration {
 // change updates the integration calendar.
 func (w *world) change(change func(*core.Integration)) {
 	w.Helper()
+	if err := w.tryChange(change); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// tryChange is change for what may be refused.
+func (w *world) tryChange(change func(*core.Integration)) error {
+	w.Helper()
 	in, err := w.engine.Integration(w.Context(), calendar)
 	if err != nil {
 		w.Fatal(err)
 	}
 	change(&in)
-	if _, err := w.engine.UpdateIntegration(w.Context(), in); err != nil {
-		w.Fatal(err)
-	}
+	_, err = w.engine.UpdateIntegration(w.Context(), in)
+	return w.note(err)
 }
 
 // begin begins to connect, and has the provider's account consent: what it returns is the callback.

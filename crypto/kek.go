@@ -92,6 +92,9 @@ func syncDir(dir string) error {
 // secrets readable by a group, have it set the owner and mode 0400, or copy the file before the program starts.
 func OpenKEK(path string) (*LocalKEK, error) {
 	info, err := os.Stat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %w; CreateKEK makes one, for a new store only", ErrKEKFile, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrKEKFile, err)
 	}

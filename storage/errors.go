@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"os"
 )
 
 // What a caller branches on, with errors.Is.
@@ -34,7 +35,11 @@ type LockedError struct {
 
 func (e *LockedError) Error() string {
 	holder := "another process"
-	if e.PID != 0 {
+	switch e.PID {
+	case 0:
+	case os.Getpid():
+		return fmt.Sprintf("store is locked (%s): this process has it open already; share that one", e.Path)
+	default:
 		holder = fmt.Sprintf("process %d", e.PID)
 	}
 	return fmt.Sprintf("store is locked by %s (%s): a directory can be open in one process at a time; stop that process, or reach it over its API", holder, e.Path)

@@ -32,3 +32,19 @@ func NewEngine(t testing.TB, o *core.Options) *core.Engine {
 	})
 	return engine
 }
+
+// Integration describes the server as an integration of that name, ready for CreateIntegration: OAuth with every
+// endpoint, the account's identity from userinfo, and requests allowed to the server's API. The engine's
+// Options.PrivateHosts must list the server's Host.
+func (s *OAuthServer) Integration(name string) core.Integration {
+	return core.Integration{
+		Name: name,
+		OAuth2: &core.OAuth2{
+			ClientID: s.ClientID(), ClientSecret: crypto.NewSecret(s.ClientSecret()),
+			AuthorizationURL: s.AuthorizationURL(), TokenURL: s.TokenURL(), RevocationURL: s.RevocationURL(),
+			Issuer: s.Issuer(), RequireIssuer: true, Scopes: []string{"openid"},
+		},
+		Identity:     core.Identity{Source: core.IdentityURL, URL: s.UserInfoURL(), SubjectPath: "sub", TenantPath: "tenant", DisplayPath: "name"},
+		AllowedHosts: []string{s.URL()},
+	}
+}

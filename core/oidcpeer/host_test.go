@@ -83,7 +83,7 @@ func newHost(t *testing.T, store storage.Store) *host {
 	}
 	var log bytes.Buffer
 	h.engine, err = core.Open(t.Context(), store, crypto.KEKs{Tokens: kek, Policy: kek}, &core.Options{
-		CallbackURL: h.web.URL + "/callback", AllowedHosts: []string{h.server.Listener.Addr().String()},
+		CallbackURL: h.web.URL + "/callback", PrivateHosts: []string{h.server.Listener.Addr().String()},
 		Now: h.clock.Now, Logger: slog.New(slog.NewTextHandler(&log, nil)),
 	})
 	if err != nil {

@@ -77,7 +77,7 @@ func (d *demo) open(ctx context.Context) (err error) {
 	}
 	d.engine, err = core.Open(ctx, d.opened, crypto.KEKs{Tokens: kek, Policy: kek}, &core.Options{
 		CallbackURL:  d.base + "/callback",
-		AllowedHosts: []string{d.provider.Host()}, // the demo provider is on loopback; a real one needs no entry
+		PrivateHosts: []string{d.provider.Host()}, // the demo provider is on loopback; a real one needs no entry
 		Now:          d.clock.Now,
 	})
 	return err

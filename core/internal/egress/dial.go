@@ -22,7 +22,7 @@ type blockedError struct {
 }
 
 func (e *blockedError) Error() string {
-	return fmt.Sprintf("%s is %s; list it among the allowed addresses if this is meant", e.hostPort, e.reason)
+	return fmt.Sprintf("%s is %s; list it in Options.PrivateHosts if this is meant", e.hostPort, e.reason)
 }
 
 // dial connects to a server, or to a proxy.

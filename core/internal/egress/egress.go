@@ -88,7 +88,7 @@ func New(o Options) (*Transport, error) {
 	for _, entry := range o.Allow {
 		hostPort, err := endpoint.HostPort("", entry)
 		if err != nil {
-			return nil, fmt.Errorf("egress: allowed address %q: %w", entry, err)
+			return nil, fmt.Errorf("%q must be host:port, without scheme and path: %w", entry, err)
 		}
 		t.allow[hostPort] = true
 	}

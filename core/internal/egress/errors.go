@@ -70,7 +70,7 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.Err }
 
 var (
-	errPlain      = errors.New("plain http is refused; use https, or list this host and port among the allowed addresses")
+	errPlain      = errors.New("plain http is refused; use https, or list this host and port in Options.PrivateHosts")
 	errHostHeader = errors.New("the Host of the request differs from its URL")
 	errConnect    = errors.New("CONNECT is refused")
 	errUpgrade    = errors.New("a protocol upgrade is refused")

@@ -114,9 +114,9 @@ func (h *Hosts) Check(u *url.URL, values map[string]string) error {
 			return nil
 		}
 	}
-	problem = "the integration lists no hosts; list the host to allow it"
+	problem = "is not listed: the integration lists no hosts; add it to Integration.AllowedHosts"
 	if len(h.patterns) > 0 {
-		problem = "the integration allows only " + strings.Join(h.patterns, ", ")
+		problem = "is not listed: Integration.AllowedHosts has only " + strings.Join(h.patterns, ", ")
 	}
 	return &Error{Err: ErrNotAllowed, Host: asked.String(), Problem: problem}
 }

@@ -16,7 +16,7 @@ func CheckRequestURL(u *url.URL) error {
 	case u == nil:
 		return urlError("there is no URL")
 	case u.Scheme != "https" && u.Scheme != "http":
-		return urlError("its scheme must be https")
+		return urlError("its scheme is neither http nor https; pass a whole URL")
 	case u.Opaque != "":
 		return urlError("it is opaque; write scheme://host/path")
 	case u.User != nil:

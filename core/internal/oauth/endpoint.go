@@ -92,9 +92,7 @@ func (e *Endpoint) post(ctx context.Context, form url.Values, secret crypto.Secr
 		// Both halves are form-encoded first (RFC 6749 §2.3.1).
 		req.SetBasicAuth(url.QueryEscape(e.ClientID), url.QueryEscape(secret.Reveal()))
 	}
-	// A code or refresh token is spent once: the transport must not repeat the request on a broken connection.
-	req.GetBody = nil
-
+	// net/http repeats a POST by itself only where nothing of it was written, so what is spent once is sent once.
 	resp, err := e.Do(ctx, req)
 	if err != nil {
 		return nil, lost(err)
