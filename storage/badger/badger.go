@@ -10,6 +10,7 @@
 //     first.
 //   - A disk that fills up stops writes with storage.ErrFull, never the process.
 //
+// Badger keeps all its files open, some 600 for a gigabyte: raise the limit of open files (ulimit -n) where it is low.
 // The directory must lie on a local file system: the locks and memory maps of network file systems do not do.
 // Deleted and replaced values stay readable in its files until compaction rewrites them, and copies of the directory
 // keep them for good.
@@ -24,7 +25,6 @@ import (
 
 	badgerdb "github.com/dgraph-io/badger/v4"
 	"github.com/gofrs/flock"
-
 	"github.com/polycred/polycred/storage"
 )
 
@@ -79,6 +79,9 @@ func open(dir string, lock *flock.Flock, opts Options) (*Store, error) {
 		return nil, err
 	}
 	if err := removeEmpty(dir, opts.Logger); err != nil {
+		return nil, err
+	}
+	if err := awaitBadger(dir); err != nil {
 		return nil, err
 	}
 	db, err := badgerdb.OpenManaged(opts.tuned(dir))

@@ -16,7 +16,7 @@ func TestStore(t *testing.T) {
 			mustClose(t, s)
 			return openIn(t, s.(*badger.Store).Dir(), nil)
 		},
-		Compact:    func(t testing.TB, s storage.Store) { compact(t, s.(*badger.Store)) },
+		Compact:    func(t testing.TB, s storage.Store) storage.Store { return compacted(t, s.(*badger.Store)) },
 		SecondOpen: func(t testing.TB, s storage.Store) error { return openError(s.(*badger.Store).Dir(), nil) },
 	})
 }

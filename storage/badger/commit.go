@@ -5,10 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync/atomic"
 
 	badgerdb "github.com/dgraph-io/badger/v4"
-
 	"github.com/polycred/polycred/storage"
 )
 
@@ -51,10 +51,10 @@ func newCommitter(s *Store, opts Options) *committer {
 
 // Apply commits b durably, together with the batches of other callers, or changes nothing.
 //
-// A context that is done before the batch is taken up ends the call without effect; from then on the outcome is awaited,
-// so the context's error always means that nothing happened. Below Options.MinFree the error wraps storage.ErrFull. If
-// Badger fails to write, the error wraps storage.ErrUnknownOutcome, and every later call fails until the store has been
-// closed and opened again, which tells what reached the disk.
+// A context that is done before the batch is taken up ends the call without effect; from then on the outcome is
+// awaited, so the context's error always means that nothing happened. Below Options.MinFree the error wraps
+// storage.ErrFull. If Badger fails to write, the error wraps storage.ErrUnknownOutcome, and every later call fails
+// until the store has been closed and opened again, which tells what reached the disk.
 func (s *Store) Apply(ctx context.Context, b storage.Batch) error {
 	if err := b.Validate(); err != nil {
 		return err
@@ -99,24 +99,43 @@ func (c *committer) run() {
 	}
 }
 
-// gather takes the requests that wait by now, up to the bounds.
+// gather takes the requests that wait by now, up to the bounds. Those whom the commit before has answered may be on
+// their way back with the next one: they get a chance to run before nobody is believed to wait.
 func (c *committer) gather(taken []*request) []*request {
 	var sum fold
+	yielded := false
 	for {
 		last := taken[len(taken)-1]
 		sum.ops += len(last.batch.Puts) + len(last.batch.Deletes) + len(last.batch.Checks)
 		for _, p := range last.batch.Puts {
 			sum.bytes += len(p.Key) + len(p.Value)
 		}
+		for _, d := range last.batch.Deletes {
+			sum.bytes += len(d.Key)
+		}
 		if sum.ops >= c.bounds.ops || sum.bytes >= c.bounds.bytes {
 			return taken
 		}
-		select {
-		case r := <-c.requests:
-			taken = append(taken, r)
-		default:
+		r := c.waiting()
+		if r == nil && !yielded {
+			yielded = true
+			runtime.Gosched()
+			r = c.waiting()
+		}
+		if r == nil {
 			return taken
 		}
+		taken = append(taken, r)
+	}
+}
+
+// waiting takes one request if there is one.
+func (c *committer) waiting() *request {
+	select {
+	case r := <-c.requests:
+		return r
+	default:
+		return nil
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	badgerdb "github.com/dgraph-io/badger/v4"
-
 	"github.com/polycred/polycred/storage"
 	"github.com/polycred/polycred/storage/badger"
 )
@@ -195,7 +194,9 @@ func TestCancelWhileWaiting(t *testing.T) {
 	// Whether it was committed before the context was looked at is open, but the answer must be true.
 	err := <-taken
 	_, missing := s.Get(context.Background(), []byte("taken"))
-	if err == nil && missing != nil || err != nil && !(errors.Is(err, context.Canceled) && errors.Is(missing, storage.ErrNotFound)) {
+	done := err == nil && missing == nil
+	undone := errors.Is(err, context.Canceled) && errors.Is(missing, storage.ErrNotFound)
+	if !done && !undone {
 		t.Errorf("Apply() cancelled after it was taken = %v, but then Get() = %v", err, missing)
 	}
 	if _, err := s.Get(context.Background(), []byte("waiting")); !errors.Is(err, storage.ErrNotFound) {

@@ -12,12 +12,12 @@ import (
 	"github.com/polycred/polycred/storage/badger"
 )
 
-// write opens the store and writes until it is killed. Each key is printed when its Apply was acknowledged. The keys begin
-// with the number of the process, so that those of earlier rounds stay.
+// write opens the store and writes until it is killed. Each key is printed when its Apply was acknowledged. The keys
+// begin with the number of the process, so that those of earlier rounds stay.
 func write(dir string) {
 	s, err := badger.Open(dir, nil)
 	if err != nil {
-		fmt.Println(err)
+		_, _ = fmt.Fprintln(os.Stdout, err)
 		return
 	}
 	var mu sync.Mutex // guards standard output

@@ -14,6 +14,9 @@ import (
 
 // makeDir returns the absolute path of dir, which exists from then on and holds a store or nothing.
 func makeDir(dir string) (string, error) {
+	if dir == "" { // an unset variable must not make a store of the current directory
+		return "", errors.New("no directory was named")
+	}
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return "", err
@@ -30,7 +33,7 @@ func makeDir(dir string) (string, error) {
 	// What can lie in the directory before Badger has written its manifest: our lock, Badger's, the manifest being
 	// written, and what a freshly made file system has in its root. With anything else Badger would start an empty store
 	// beside it, and delete tables that the missing manifest does not name.
-	harmless := []string{lockName, "LOCK", "MANIFEST-REWRITE", "lost+found"}
+	harmless := []string{lockName, badgerLock, "MANIFEST-REWRITE", "lost+found"}
 	foreign := ""
 	for _, e := range entries {
 		if e.Name() == badgerdb.ManifestFilename {
@@ -41,7 +44,8 @@ func makeDir(dir string) (string, error) {
 		}
 	}
 	if foreign != "" {
-		return "", fmt.Errorf("%s is no store, but holds other things (%s); give the store a directory of its own", dir, foreign)
+		return "", fmt.Errorf("%s is no store, but holds other things (%s); give the store a directory of its own, and keep its key outside",
+			dir, foreign)
 	}
 	return dir, nil
 }

@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	badgerdb "github.com/dgraph-io/badger/v4"
-
 	"github.com/polycred/polycred/storage/badger"
 )
 
@@ -185,4 +184,13 @@ func TestPlace(t *testing.T) {
 		t.Errorf("Place() after moving = %q, want %q", again, here)
 	}
 	mustClose(t, s)
+}
+
+func TestOpenNoDirectory(t *testing.T) {
+	t.Parallel()
+	s, err := badger.Open("", nil)
+	if err == nil {
+		_ = s.Close()
+		t.Error(`Open("") = nil error, want it refused: it would be the current directory`)
+	}
 }

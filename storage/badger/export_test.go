@@ -2,7 +2,6 @@ package badger
 
 import (
 	badgerdb "github.com/dgraph-io/badger/v4"
-
 	"github.com/polycred/polycred/storage"
 )
 

@@ -3,12 +3,14 @@ package badger_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"testing"
 
+	badgerdb "github.com/dgraph-io/badger/v4"
 	"github.com/polycred/polycred/storage"
 	"github.com/polycred/polycred/storage/badger"
 )
@@ -86,10 +88,10 @@ func (p process) kill(t *testing.T) (lines []string) {
 // hold opens the store and keeps it open as long as the parent lives.
 func hold(dir string) {
 	if _, err := badger.Open(dir, nil); err != nil {
-		fmt.Println(err)
+		_, _ = fmt.Fprintln(os.Stdout, err)
 		return
 	}
-	fmt.Println("open")
+	_, _ = fmt.Fprintln(os.Stdout, "open")
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }
 
@@ -134,12 +136,20 @@ func mustClose(t testing.TB, s storage.Store) {
 	}
 }
 
-// compact moves everything to the last level, which drops what was deleted or replaced.
-func compact(t testing.TB, s *badger.Store) {
+// compacted closes s, merges all of its tables, which drops what was deleted or replaced, and opens it again.
+func compacted(t testing.TB, s *badger.Store) *badger.Store {
 	t.Helper()
-	if err := s.DB().Flatten(2); err != nil {
-		t.Fatalf("Flatten() = %v, want nil", err)
+	mustClose(t, s)
+	db, err := badgerdb.OpenManaged(badgerdb.LSMOnlyOptions(s.Dir()).WithLogger(nil).
+		WithMemTableSize(8 << 20).WithCompactL0OnClose(true))
+	if err != nil {
+		t.Fatal(err)
 	}
+	db.SetDiscardTs(db.MaxVersion())
+	if err := errors.Join(db.Flatten(2), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return openIn(t, s.Dir(), nil)
 }
 
 func put(key, value string, expect, rev storage.Rev) storage.Batch {

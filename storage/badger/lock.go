@@ -1,19 +1,28 @@
 package badger
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gofrs/flock"
-
 	"github.com/polycred/polycred/storage"
 )
 
-const lockName = "polycred.lock"
+const (
+	lockName   = "polycred.lock"
+	badgerLock = "LOCK" // where Badger writes the PID of who has locked the directory
+
+	// forkTime is how long a lock of Badger's can outlive its holder, generously.
+	forkTime = time.Second
+)
 
 // lockDir locks the directory and writes the PID of this process into the lock file. The lock is the kernel's and dies
 // with the process, so a file that is left behind means nothing; it is never removed, which would let two openers lock
@@ -33,6 +42,25 @@ func lockDir(dir string, log *slog.Logger) (*flock.Flock, error) {
 		log.Debug("could not write the PID into the lock file", "path", path, "err", err)
 	}
 	return lock, nil
+}
+
+// awaitBadger waits for a lock of Badger's on the directory to go, and returns a *storage.LockedError if it stays. We
+// have our own lock by now, so either another program opened the directory with Badger alone, or it is the lock of a
+// Store that was just closed: Badger gives it up by closing the file, and a process that is being forked by some other
+// goroutine holds a copy of that until it runs its program.
+func awaitBadger(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil // the lock is another one there, on a file that must not exist
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), forkTime)
+	defer cancel()
+	lock := flock.New(dir, flock.SetFlag(os.O_RDONLY))
+	if _, err := lock.TryLockContext(ctx, 5*time.Millisecond); errors.Is(err, context.DeadlineExceeded) {
+		return errors.Join(lockedBy(filepath.Join(dir, badgerLock)), lock.Close())
+	} else if err != nil {
+		return fmt.Errorf("lock %s: %w", dir, err)
+	}
+	return lock.Unlock()
 }
 
 // lockedBy returns the error that names the holder of a lock file, as far as its PID can be read.

@@ -15,9 +15,9 @@ type Options struct {
 	Logger *slog.Logger
 
 	// MinFree is how many bytes must be free on the directory's file system for Apply to write; Open demands no more than
-	// that either. Zero means what Badger's background work can need at worst, which grows with the store: about 80 MiB
-	// for an empty one, 150 MiB at 100 MB, 300 MiB at 1 GB. With a smaller value the process can die: Badger is killed by
-	// SIGBUS when the disk is full.
+	// that either. Zero means what Badger's background work can need at worst, which follows from the state of the store:
+	// about 75 MiB for an empty one, 160 MiB at 100 MB, 320 MiB at 500 MB, and more while much is being written. With a
+	// smaller value the process can die: Badger is killed by SIGBUS when the disk is full.
 	MinFree uint64
 
 	// FreeSpace returns how many bytes are free for the directory. Where it fails, Apply and Open fail with its error
@@ -46,6 +46,7 @@ func (o *Options) withDefaults() Options {
 
 const (
 	memTableSize  = 16 << 20
+	memTables     = 2 // that may wait to be flushed
 	compactTables = 2 // tables on level 0 at which Badger merges them into the next
 	stallTables   = 4 // at which it makes writers wait for that
 	maxLevels     = 7
@@ -64,7 +65,7 @@ func (o Options) tuned(dir string) badgerdb.Options {
 						WithBlockCacheSize(0).
 						WithIndexCacheSize(0).
 						WithMemTableSize(memTableSize).
-						WithNumMemtables(2).
+						WithNumMemtables(memTables).
 						WithNumLevelZeroTables(compactTables).
 						WithNumLevelZeroTablesStall(stallTables).
 						WithMaxLevels(maxLevels).

@@ -13,7 +13,8 @@ import (
 // have fixed numbers, would look the same, above all in containers, which have no machine id.
 func place(dir string) string {
 	var st unix.Statx_t
-	if err := unix.Statx(unix.AT_FDCWD, dir, 0, unix.STATX_INO|unix.STATX_BTIME, &st); err != nil || st.Mask&unix.STATX_INO == 0 {
+	err := unix.Statx(unix.AT_FDCWD, dir, 0, unix.STATX_INO|unix.STATX_BTIME, &st)
+	if err != nil || st.Mask&unix.STATX_INO == 0 {
 		return ""
 	}
 	name := fmt.Sprintf("%s/%d", machineID(), st.Ino)

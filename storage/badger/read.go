@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	badgerdb "github.com/dgraph-io/badger/v4"
-
 	"github.com/polycred/polycred/storage"
 )
 

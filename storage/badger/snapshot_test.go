@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	badgerdb "github.com/dgraph-io/badger/v4"
-
 	"github.com/polycred/polycred/storage"
 	"github.com/polycred/polycred/storage/badger"
 )
@@ -43,11 +42,11 @@ func TestReadBesideCommit(t *testing.T) {
 	wantValue(t, s, "a", "new")
 }
 
-// fill makes Badger write tables: it puts more than two memtables of values.
+// fill makes Badger write a table: it puts more values than a memtable holds.
 func fill(t *testing.T, s *badger.Store, round int) {
 	t.Helper()
 	value := strings.Repeat("f", storage.MaxValue-100)
-	for i := range 40 {
+	for i := range 18 {
 		var b storage.Batch
 		for n := range 4 {
 			b.Puts = append(b.Puts, put(fmt.Sprint("fill ", round, i, n), value, 0, 1).Puts...)
@@ -60,20 +59,30 @@ func fill(t *testing.T, s *badger.Store, round int) {
 func TestReadBesideCompaction(t *testing.T) {
 	t.Parallel()
 	s := opened(t, t.TempDir(), nil)
-	mustApply(t, s, put("a", "old", 0, 1))
-	mustApply(t, s, put("b", "old", 0, 1))
-	fill(t, s, 0)
+	mustApply(t, s, put("m", "old", 0, 1))
+	mustApply(t, s, put("n", "old", 0, 1))
+	round := 0
+	churn := func() { // replaces m and has Badger merge the tables around it
+		rev := storage.Rev(round + 1)
+		mustApply(t, s, put("m", "new", rev, rev+1))
+		mustApply(t, s, storage.Batch{Puts: []storage.Put{
+			{Key: []byte("a"), If: storage.Any, Rev: rev}, {Key: []byte("z"), If: storage.Any, Rev: rev},
+		}})
+		fill(t, s, round)
+		if err := s.DB().Flatten(2); err != nil {
+			t.Fatalf("Flatten() = %v, want nil", err)
+		}
+		round++
+	}
 	r, err := s.Begin()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for rev := storage.Rev(1); rev < 10; rev++ {
-		mustApply(t, s, put("a", "new", rev, rev+1))
+	mustApply(t, s, storage.Batch{Deletes: []storage.Delete{{Key: []byte("n"), If: 1}}})
+	for !merged(s) && round < 20 {
+		churn()
 	}
-	mustApply(t, s, storage.Batch{Deletes: []storage.Delete{{Key: []byte("b"), If: 1}}})
-	fill(t, s, 1)
-	compact(t, s)
-	for _, key := range []string{"a", "b"} {
+	for _, key := range []string{"m", "n"} {
 		item, err := r.Get([]byte(key))
 		if err != nil || string(item.Value) != "old" {
 			t.Errorf("Get(%s) in a read from before = %q, %v, want the old value", key, item.Value, err)
@@ -81,18 +90,45 @@ func TestReadBesideCompaction(t *testing.T) {
 	}
 	r.End()
 
-	// Nobody can see the old versions any more: the next compactions drop them.
-	mustApply(t, s, put("c", "", storage.Any, 1))
-	mustApply(t, s, put("c", "", storage.Any, 1))
-	fill(t, s, 2)
-	compact(t, s)
-	if got := versions(s, "a"); got != 1 {
-		t.Errorf("Badger keeps %d versions of a key that was replaced, want 1", got)
+	// Nobody can see the old versions any more. Flushing goes on by itself, so it can take some rounds until a
+	// compaction meets them all; what was replaced in the last rounds may still be there.
+	const enough = 3
+	for versions(s, "m") > enough && round < 20 {
+		churn()
 	}
-	wantValue(t, s, "a", "new")
-	if _, err := s.Get(context.Background(), []byte("b")); !errors.Is(err, storage.ErrNotFound) {
-		t.Errorf("Get(b) = %v, want ErrNotFound", err)
+	if got := versions(s, "m"); got > enough {
+		t.Errorf("Badger keeps %d versions of a key that was replaced %d times, want %d at most", got, round, enough)
 	}
+	wantValue(t, s, "m", "new")
+	if _, err := s.Get(context.Background(), []byte("n")); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("Get(n) = %v, want ErrNotFound", err)
+	}
+}
+
+// merged reports whether Badger has merged tables of level 0 yet, two of them at least.
+func merged(s *badger.Store) bool {
+	for _, level := range s.DB().Levels()[1:] {
+		if level.NumTables > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// TestCompacted wants the helper of the conformance suite to do what the suite relies on.
+func TestCompacted(t *testing.T) {
+	t.Parallel()
+	s := openIn(t, t.TempDir(), nil)
+	mustApply(t, s, put("a", "1", 0, 1))
+	mustApply(t, s, put("b", "1", 0, 1))
+	s = reopened(t, s, nil)
+	mustApply(t, s, put("a", "2", 1, 2))
+	mustApply(t, s, storage.Batch{Deletes: []storage.Delete{{Key: []byte("b"), If: 1}}})
+	s = compacted(t, s)
+	if a, b := versions(s, "a"), versions(s, "b"); a != 1 || b != 0 {
+		t.Errorf("Badger keeps %d versions of a key that was replaced and %d of one that was deleted, want 1 and 0", a, b)
+	}
+	mustClose(t, s)
 }
 
 // versions counts what Badger keeps of a key.

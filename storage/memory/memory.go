@@ -7,9 +7,8 @@ import (
 	"context"
 	"sync"
 
-	"github.com/tidwall/btree"
-
 	"github.com/polycred/polycred/storage"
+	"github.com/tidwall/btree"
 )
 
 var _ storage.Store = (*Store)(nil)

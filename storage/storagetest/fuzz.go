@@ -8,8 +8,8 @@ import (
 	"github.com/polycred/polycred/storage"
 )
 
-// Fuzz plays tapes of operations on a store of open, which is empty and closed afterwards, and on a model, and wants the
-// same answers. It is called from a fuzz test; its seeds run with the ordinary tests.
+// Fuzz plays tapes of operations on a store of open, which is empty and closed afterwards, and on a model, and wants
+// the same answers. It is called from a fuzz test; its seeds run with the ordinary tests.
 func Fuzz(f *testing.F, open func(t testing.TB) storage.Store) {
 	for _, seed := range seeds {
 		f.Add([]byte(seed))

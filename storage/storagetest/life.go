@@ -71,7 +71,7 @@ func testDeletedStays(t *testing.T, h Harness) {
 			s = h.reopen(t, s)
 		}
 		if h.Compact != nil {
-			h.Compact(t, s)
+			s = closing(t, h.Compact(t, s))
 		}
 	}
 	const n = 50

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-
 	"github.com/polycred/polycred/storage"
 )
 
@@ -100,15 +99,18 @@ func testDefaultLimit(t *testing.T, h Harness) {
 	}
 	page, err := s.Scan(ctx, storage.Range{})
 	if err != nil || len(page.Items) != storage.DefaultLimit || page.Next == nil {
-		t.Fatalf("Scan(Limit: 0) of %d items = %d items, Next %q, %v, want %d and a Next", n, len(page.Items), page.Next, err, storage.DefaultLimit)
+		t.Fatalf("Scan(Limit: 0) of %d items = %d items, Next %q, %v, want %d and a Next",
+			n, len(page.Items), page.Next, err, storage.DefaultLimit)
 	}
 	last, err := s.Scan(ctx, storage.Range{After: page.Next})
 	if err != nil || len(last.Items) != 1 || last.Next != nil {
 		t.Errorf("Scan(After: %q) = %d items, Next %q, %v, want the last one", page.Next, len(last.Items), last.Next, err)
 	}
 	apply(t, s, del("1000", 1))
-	if page, err := s.Scan(ctx, storage.Range{}); err != nil || len(page.Items) != storage.DefaultLimit || page.Next != nil {
-		t.Errorf("Scan(Limit: 0) of exactly %d items = %d items, Next %q, %v, want no Next", storage.DefaultLimit, len(page.Items), page.Next, err)
+	page, err = s.Scan(ctx, storage.Range{})
+	if err != nil || len(page.Items) != storage.DefaultLimit || page.Next != nil {
+		t.Errorf("Scan(Limit: 0) of exactly %d items = %d items, Next %q, %v, want no Next",
+			storage.DefaultLimit, len(page.Items), page.Next, err)
 	}
 	if page, err := s.Scan(ctx, storage.Range{Limit: 5000}); err != nil || len(page.Items) != storage.DefaultLimit {
 		t.Errorf("Scan(Limit: 5000) = %d items, %v, want %d", len(page.Items), err, storage.DefaultLimit)

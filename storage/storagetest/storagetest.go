@@ -1,8 +1,8 @@
 // Package storagetest holds the tests that every storage.Store passes.
 //
-// A backend calls [Run] from one test with a [Harness], which says how its stores are opened and what they can do beyond
-// the interface, and [Fuzz] from one fuzz test, which plays random operations on a store and on a model of fifty lines
-// and wants the same answers.
+// A backend calls [Run] from one test with a [Harness], which says how its stores are opened and what they can do
+// beyond the interface, and [Fuzz] from one fuzz test, which plays random operations on a store and on a model of fifty
+// lines and wants the same answers.
 package storagetest
 
 import (
@@ -16,7 +16,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-
 	"github.com/polycred/polycred/storage"
 )
 
@@ -30,9 +29,9 @@ type Harness struct {
 	// it are left out.
 	Reopen func(t testing.TB, s storage.Store) storage.Store
 
-	// Compact makes s rewrite its files so that what was deleted or replaced is dropped from them. Nil: there is nothing
-	// to compact, and the test does without.
-	Compact func(t testing.TB, s storage.Store)
+	// Compact makes s rewrite its files so that what was deleted or replaced is dropped from them, and returns s, or its
+	// successor where that takes closing it. Nil: there is nothing to compact, and the test does without.
+	Compact func(t testing.TB, s storage.Store) storage.Store
 
 	// SecondOpen opens the place of s, which is open, once more, and returns the error of that. Nil: a store that several
 	// processes share.
@@ -203,8 +202,8 @@ func unchanged(t testing.TB, s storage.Store, do func()) {
 	}
 }
 
-// diffItems describes how got differs from want; nothing where it does not. An absent slice and an empty one are the same:
-// a store need not keep the difference.
+// diffItems describes how got differs from want; nothing where it does not. An absent slice and an empty one are the
+// same: a store need not keep the difference.
 func diffItems(want, got []storage.Item) string {
 	same := func(a, b storage.Item) bool {
 		return bytes.Equal(a.Key, b.Key) && bytes.Equal(a.Value, b.Value) && a.Rev == b.Rev
