@@ -16,33 +16,24 @@ import (
 
 // demo opens an engine in memory with a demo provider as integration demoCalendar. A real program uses storage/badger,
 // keeps its key in a file or a KMS, and names a real provider.
-func demo() (*core.Engine, *coretest.OAuthServer) {
+func demo() (engine *core.Engine, provider *coretest.OAuthServer, end func()) {
 	provider, err := coretest.NewOAuthServer(nil)
 	check(err)
 	provider.AddAccount(coretest.Account{Subject: "1", Name: "work@example.com"})
 	provider.AddAccount(coretest.Account{Subject: "2", Name: "private@example.com"})
 	kek, err := crypto.NewKEK()
 	check(err)
-	engine, err := core.Open(context.Background(), memory.New(), crypto.KEKs{Tokens: kek, Policy: kek}, &core.Options{
+	engine, err = core.Open(context.Background(), memory.New(), crypto.KEKs{Tokens: kek, Policy: kek}, &core.Options{
 		CallbackURL:  "http://localhost:8080/callback",
 		PrivateHosts: []string{provider.Host()},
 	})
 	check(err)
-	_, err = engine.CreateIntegration(context.Background(), core.Integration{
-		Name: "demoCalendar",
-		OAuth2: &core.OAuth2{
-			ClientID:         provider.ClientID(),
-			ClientSecret:     crypto.NewSecret(provider.ClientSecret()),
-			AuthorizationURL: provider.AuthorizationURL(),
-			TokenURL:         provider.TokenURL(),
-		},
-		Identity: core.Identity{
-			Source: core.IdentityURL, URL: provider.UserInfoURL(), SubjectPath: "sub", DisplayPath: "name",
-		},
-		AllowedHosts: []string{provider.URL()},
-	})
+	_, err = engine.CreateIntegration(context.Background(), provider.Integration("demoCalendar"))
 	check(err)
-	return engine, provider
+	return engine, provider, func() {
+		check(engine.Close())
+		provider.Close()
+	}
 }
 
 // browse plays the person's browser: it goes to the provider, consents, and comes back to the callback URL.
@@ -75,9 +66,8 @@ func check(err error) {
 // Callback.
 func ExampleUser_Connect() {
 	ctx := context.Background()
-	engine, provider := demo()
-	defer provider.Close()
-	defer engine.Close()
+	engine, _, end := demo()
+	defer end()
 
 	session, err := engine.User("acme").Connect(ctx, core.ConnectInput{
 		Integration: "demoCalendar", ExternalID: "work", Browser: "id of the login session",
@@ -96,9 +86,8 @@ func ExampleUser_Connect() {
 // A handle lets one part of a program decide what is connected, and another, which sees the browser, begin.
 func ExampleEngine_BeginConnect() {
 	ctx := context.Background()
-	engine, provider := demo()
-	defer provider.Close()
-	defer engine.Close()
+	engine, _, end := demo()
+	defer end()
 
 	session, err := engine.User("acme").Connect(ctx, core.ConnectInput{Integration: "demoCalendar"})
 	check(err)
@@ -117,9 +106,8 @@ func ExampleEngine_BeginConnect() {
 // The client acts as exactly one account.
 func ExampleUser_Client() {
 	ctx := context.Background()
-	engine, provider := demo()
-	defer provider.Close()
-	defer engine.Close()
+	engine, provider, end := demo()
+	defer end()
 	connect(engine, core.ConnectInput{ExternalID: "work"})
 	provider.SignIn("2")
 	connect(engine, core.ConnectInput{ExternalID: "private", AllowMultiple: true})
@@ -141,9 +129,8 @@ func ExampleUser_Client() {
 // A call that names no account is answered only when there is no doubt which one is meant.
 func ExampleUser_Token() {
 	ctx := context.Background()
-	engine, provider := demo()
-	defer provider.Close()
-	defer engine.Close()
+	engine, provider, end := demo()
+	defer end()
 	acme, calendar := engine.User("acme"), core.Selector{Integration: "demoCalendar"}
 
 	connect(engine, core.ConnectInput{ExternalID: "work"})
@@ -168,9 +155,8 @@ func ExampleUser_Token() {
 // Libraries that take an oauth2.TokenSource get one that is bound to one account and keeps itself fresh.
 func ExampleUser_TokenSource() {
 	ctx := context.Background()
-	engine, provider := demo()
-	defer provider.Close()
-	defer engine.Close()
+	engine, _, end := demo()
+	defer end()
 	connect(engine, core.ConnectInput{ExternalID: "work"})
 
 	source, err := engine.User("acme").TokenSource(ctx, core.Selector{Integration: "demoCalendar", Credential: "work"})
@@ -184,9 +170,8 @@ func ExampleUser_TokenSource() {
 // An account that is connected with a key is tried before it is stored.
 func ExampleUser_AddKey() {
 	ctx := context.Background()
-	engine, provider := demo()
-	defer provider.Close()
-	defer engine.Close()
+	engine, provider, end := demo()
+	defer end()
 	provider.AddKey("key-of-work", "1")
 	_, err := engine.CreateIntegration(ctx, core.Integration{
 		Name:     "demoMail",
@@ -208,9 +193,8 @@ func ExampleUser_AddKey() {
 
 func ExampleUser_Credentials() {
 	ctx := context.Background()
-	engine, provider := demo()
-	defer provider.Close()
-	defer engine.Close()
+	engine, provider, end := demo()
+	defer end()
 	connect(engine, core.ConnectInput{ExternalID: "work"})
 	provider.SignIn("2")
 	connect(engine, core.ConnectInput{ExternalID: "private", AllowMultiple: true})
@@ -233,9 +217,8 @@ func ExampleUser_Credentials() {
 
 func ExampleUser_Disconnect() {
 	ctx := context.Background()
-	engine, provider := demo()
-	defer provider.Close()
-	defer engine.Close()
+	engine, _, end := demo()
+	defer end()
 	connect(engine, core.ConnectInput{ExternalID: "work"})
 
 	sel := core.Selector{Integration: "demoCalendar", Credential: "work"}
@@ -247,9 +230,8 @@ func ExampleUser_Disconnect() {
 
 // What a person reads is never the error itself.
 func ExampleMessage() {
-	engine, provider := demo()
-	defer provider.Close()
-	defer engine.Close()
+	engine, _, end := demo()
+	defer end()
 	_, err := engine.Callback(context.Background(), core.CallbackInput{
 		Integration: "demoCalendar", Values: url.Values{"state": {"x"}, "code": {"y"}}, Browser: "z",
 	})

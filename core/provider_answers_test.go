@@ -28,17 +28,17 @@ func (w *world) wantFailed(what string, err error, want core.ProviderError) {
 			*failed, err, want.Op, want.Class, want.Status, want.Code, want.RetryAfter, want.Reason)
 	}
 	// What no repetition mends is for the operator, and says so.
-	cause := core.ErrProvider
-	if errors.Is(err, core.ErrMisconfigured) {
+	cause, forOperator := core.ErrProvider, errors.Is(err, core.ErrMisconfigured)
+	if forOperator {
 		cause = core.ErrMisconfigured
 	}
 	if got, want := core.Message(err), core.Message(cause); got != want || got == "" {
 		w.Errorf("%s: Message() = %q, want %q", what, got, want)
 	}
-	if want.Op == "identity" && want.Class == core.FailurePermanent && cause != core.ErrMisconfigured {
+	if want.Op == "identity" && want.Class == core.FailurePermanent && !forOperator {
 		w.Errorf("%s: error %v, want it to be %v too", what, err, core.ErrMisconfigured)
 	}
-	if want.Op == "exchange" && want.Class == core.FailureTransient && want.Status >= 500 && cause != core.ErrProvider {
+	if want.Op == "exchange" && want.Class == core.FailureTransient && want.Status >= 500 && forOperator {
 		w.Errorf("%s: error %v is %v, want only %v", what, err, cause, core.ErrProvider)
 	}
 }
