@@ -23,7 +23,7 @@ import (
 // Errors of Client are those of User.Credential. Errors of its requests wrap ErrHostNotAllowed, those of User.Token, or
 // a ProviderError; http.Client puts the request's own URL around them, to which nothing secret was added.
 func (u *User) Client(ctx context.Context, sel Selector) (*http.Client, error) {
-	record, _, err := u.find(ctx, sel)
+	record, err := u.find(ctx, sel)
 	if err != nil {
 		return nil, fmt.Errorf("client of %s: %w", sel, err)
 	}
@@ -58,7 +58,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil || p.OAuth2 == nil {
 		return resp, err
 	}
-	var renewed credentialRecord
+	var renewed tokenRecord
 	var ok bool
 	switch resp.StatusCode {
 	case http.StatusUnauthorized:
@@ -84,8 +84,8 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // prepare returns the token and the integration to send a request with, if it may be sent.
-func (t *transport) prepare(req *http.Request) (credentialRecord, *provider, error) {
-	record, _, err := t.u.find(req.Context(), t.sel)
+func (t *transport) prepare(req *http.Request) (tokenRecord, *provider, error) {
+	record, err := t.u.stored(req.Context(), t.sel)
 	if err != nil {
 		return record, nil, err
 	}

@@ -161,7 +161,8 @@ func (e *Engine) tryCommit(ctx context.Context, g *grant, also func(*sealed.Tx, 
 			return none, err
 		}
 	} else {
-		record = credentialRecord{ID: newID(), Integration: g.integration, Owner: g.owner, Created: toMillis(e.now())}
+		record = credentialRecord{Owner: g.owner, Created: toMillis(e.now())}
+		record.ID, record.Integration = newID(), g.integration
 	}
 	old := record
 	tx := e.db.Begin(ctx)

@@ -59,26 +59,34 @@ func (a ProviderAccount) Same(b ProviderAccount) bool {
 
 // Configuration is kept apart from the credential, so that settings never conflict with a refresh.
 
-// credentialRecord is a credential as it is stored.
-type credentialRecord struct {
+// tokenRecord is the part of a credential that every use of it reads: its token, and whether it is good. It can be read
+// by itself, which is cheaper.
+type tokenRecord struct {
 	ID          string            `cbor:"1,keyasint"`
 	Integration string            `cbor:"2,keyasint"`
-	ExternalID  string            `cbor:"3,keyasint,omitempty"`
-	Owner       string            `cbor:"4,keyasint,omitempty"`
 	Status      Status            `cbor:"5,keyasint"`
-	Account     accountRecord     `cbor:"6,keyasint"`
-	Scopes      []string          `cbor:"7,keyasint,omitempty"`
 	Variables   map[string]string `cbor:"8,keyasint,omitempty"` // also the hosts that the provider sent
-	Created     millis            `cbor:"9,keyasint"`
-	Updated     millis            `cbor:"10,keyasint"`
-	Disabled    bool              `cbor:"11,keyasint,omitempty"`
-	ClientID    string            `cbor:"12,keyasint,omitempty"` // the OAuth client that the grant was given to
 
 	AccessToken  crypto.Secret `cbor:"20,keyasint"` // or the API key
 	TokenType    string        `cbor:"21,keyasint,omitempty"`
 	Refreshed    millis        `cbor:"22,keyasint,omitempty"`
 	ValidUntil   millis        `cbor:"23,keyasint,omitempty"` // 0: no known end
 	RefreshToken crypto.Secret `cbor:"24,keyasint"`
+	NextAttempt  millis        `cbor:"34,keyasint,omitempty"` // of a refresh, after one failed
+}
+
+// credentialRecord is a credential as it is stored.
+type credentialRecord struct {
+	tokenRecord
+	ExternalID string        `cbor:"3,keyasint,omitempty"`
+	Owner      string        `cbor:"4,keyasint,omitempty"`
+	Account    accountRecord `cbor:"6,keyasint"`
+	Scopes     []string      `cbor:"7,keyasint,omitempty"`
+	Created    millis        `cbor:"9,keyasint"`
+	Updated    millis        `cbor:"10,keyasint"`
+	Disabled   bool          `cbor:"11,keyasint,omitempty"`
+	ClientID   string        `cbor:"12,keyasint,omitempty"` // the OAuth client that the grant was given to
+
 	// The refresh token before this one is kept while the provider may still accept it.
 	PreviousRefreshToken crypto.Secret `cbor:"25,keyasint"`
 	PreviousUntil        millis        `cbor:"26,keyasint,omitempty"`
@@ -87,7 +95,6 @@ type credentialRecord struct {
 	Intent      *intentRecord `cbor:"31,keyasint,omitempty"` // a refresh under way
 	Failures    int           `cbor:"32,keyasint,omitempty"`
 	LastFailure FailureClass  `cbor:"33,keyasint,omitempty"`
-	NextAttempt millis        `cbor:"34,keyasint,omitempty"`
 }
 
 // intentRecord says, before a provider is asked, what is about to be spent.
@@ -115,7 +122,7 @@ func (r *credentialRecord) public(user string) Credential {
 }
 
 // usable reports why the credential cannot be used, if so.
-func (r *credentialRecord) usable() error {
+func (r *tokenRecord) usable() error {
 	switch r.Status {
 	case StatusValid:
 		return nil

@@ -89,9 +89,25 @@ func canonicalUUID(s string) (string, bool) {
 	if len(s) != 36 {
 		return "", false
 	}
+	if isCanonical(s) {
+		return s, true
+	}
 	id, err := uuid.Parse(s)
 	if err != nil {
 		return "", false
 	}
 	return id.String(), true
+}
+
+// isCanonical reports whether s is a UUID in canonical form already, which is what nearly everybody passes.
+func isCanonical(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if dash := i == 8 || i == 13 || i == 18 || i == 23; dash != (c == '-') {
+			return false
+		} else if !dash && (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return len(s) == 36
 }

@@ -36,12 +36,15 @@ var goldenRecords = struct {
 	externalID   externalIDRecord
 }{
 	credential: credentialRecord{
-		ID: "01a203eb-3384-7e3b-82c8-3fdb75c2d558", Integration: "acme", ExternalID: "work", Owner: "person-1",
-		Status: StatusValid, Account: accountRecord{"https://acme.example.com", "t1", "s1", "s@example.com"},
-		Scopes: []string{"a", "b"}, Variables: map[string]string{"subdomain": "x"}, Created: 1, Updated: 2, Disabled: true, ClientID: "client",
-		AccessToken: crypto.NewSecret("access"), TokenType: "Bearer", Refreshed: 3, ValidUntil: 4,
-		RefreshToken: crypto.NewSecret("refresh"), PreviousRefreshToken: crypto.NewSecret("previous"), PreviousUntil: 5,
-		Attempt: 6, Intent: &intentRecord{6, []byte{1, 2}, 7, "boot"}, Failures: 8, LastFailure: FailureTransient, NextAttempt: 9,
+		tokenRecord: tokenRecord{
+			ID: "01a203eb-3384-7e3b-82c8-3fdb75c2d558", Integration: "acme", Status: StatusValid,
+			Variables: map[string]string{"subdomain": "x"}, AccessToken: crypto.NewSecret("access"), TokenType: "Bearer",
+			Refreshed: 3, ValidUntil: 4, RefreshToken: crypto.NewSecret("refresh"), NextAttempt: 9,
+		},
+		ExternalID: "work", Owner: "person-1", Account: accountRecord{"https://acme.example.com", "t1", "s1", "s@example.com"},
+		Scopes: []string{"a", "b"}, Created: 1, Updated: 2, Disabled: true, ClientID: "client",
+		PreviousRefreshToken: crypto.NewSecret("previous"), PreviousUntil: 5,
+		Attempt: 6, Intent: &intentRecord{6, []byte{1, 2}, 7, "boot"}, Failures: 8, LastFailure: FailureTransient,
 	},
 	session: sessionRecord{
 		ID: "id", User: "u", Integration: "acme", Phase: sessionDone, Browser: []byte{1}, Created: 1, Expires: 2, Owner: "o",
@@ -159,6 +162,9 @@ func TestGoldenStore(t *testing.T) {
 	_, tables := openGolden(t)
 	g := goldenRecords
 	same(t, tables.credentials, &g.credential, "u", "k")
+	if view, _, err := tables.tokens.Get(t.Context(), "u", "k"); err != nil || !cmp.Equal(g.credential.tokenRecord, view, cmp.Comparer(crypto.Secret.Equal)) {
+		t.Errorf("the token of the credential = %+v, %v, want %+v", view, err, g.credential.tokenRecord)
+	}
 	same(t, tables.sessions, &g.session, "k")
 	same(t, tables.boots, &g.boot)
 	same(t, tables.integrations, &g.integration, "k")
@@ -184,7 +190,7 @@ func same[T any](t *testing.T, table *sealed.Table[T], want *T, key ...string) {
 		t.Errorf("Get(%q): %v", key, err)
 		return
 	}
-	if diff := cmp.Diff(*want, got, cmp.Comparer(crypto.Secret.Equal)); diff != "" {
+	if diff := cmp.Diff(*want, got, cmp.Comparer(crypto.Secret.Equal), cmp.AllowUnexported(credentialRecord{})); diff != "" {
 		t.Errorf("the record at %q differs (-written +read):\n%s", key, diff)
 	}
 }

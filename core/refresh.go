@@ -26,32 +26,33 @@ const (
 )
 
 // refresh returns the credential with a new token, or why there is none.
-func (e *Engine) refresh(ctx context.Context, user string, seen *credentialRecord) (credentialRecord, error) {
+func (e *Engine) refresh(ctx context.Context, user string, seen *tokenRecord) (tokenRecord, error) {
 	select {
 	case r := <-e.flight(ctx, user, seen):
-		return r.Val.(credentialRecord), r.Err
+		return r.Val.(tokenRecord), r.Err
 	case <-ctx.Done():
-		return credentialRecord{}, ctx.Err()
+		return tokenRecord{}, ctx.Err()
 	}
 }
 
 // flight begins a refresh, or joins the one under way. Nobody has to read the result.
-func (e *Engine) flight(ctx context.Context, user string, record *credentialRecord) <-chan singleflight.Result {
+func (e *Engine) flight(ctx context.Context, user string, record *tokenRecord) <-chan singleflight.Result {
 	seen := *record
 	return e.refreshes.DoChan(user+"\x00"+seen.ID, func() (any, error) {
 		done, err := e.begin()
 		if err != nil {
-			return credentialRecord{}, err
+			return tokenRecord{}, err
 		}
 		defer done()
 		detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.exchangeTime())
 		defer cancel()
-		return e.refreshOnce(detached, user, &seen)
+		refreshed, err := e.refreshOnce(detached, user, &seen)
+		return refreshed.tokenRecord, err
 	})
 }
 
 // refreshBehind refreshes without anybody waiting; what goes wrong is in the log and in the credential.
-func (e *Engine) refreshBehind(ctx context.Context, user string, seen *credentialRecord) {
+func (e *Engine) refreshBehind(ctx context.Context, user string, seen *tokenRecord) {
 	if e.quarantined || seen.RefreshToken.IsZero() || millis(e.now().UnixMilli()) < seen.NextAttempt {
 		return
 	}
@@ -59,9 +60,9 @@ func (e *Engine) refreshBehind(ctx context.Context, user string, seen *credentia
 }
 
 // forceRefresh is for a 401: the provider ended a token that looked good. It reports whether there is another one now.
-func (e *Engine) forceRefresh(ctx context.Context, user string, seen *credentialRecord) (credentialRecord, bool) {
+func (e *Engine) forceRefresh(ctx context.Context, user string, seen *tokenRecord) (tokenRecord, bool) {
 	if e.quarantined || seen.RefreshToken.IsZero() || e.now().Sub(seen.Refreshed.time()) < forceInterval {
-		return credentialRecord{}, false
+		return tokenRecord{}, false
 	}
 	record, err := e.refresh(ctx, user, seen)
 	return record, err == nil && !record.AccessToken.Equal(seen.AccessToken)
@@ -69,19 +70,19 @@ func (e *Engine) forceRefresh(ctx context.Context, user string, seen *credential
 
 // replaced is for a 403: some providers end the old token with the refresh and then refuse it like this. It asks for no
 // refresh, but waits for one that is under way, and reports whether there is another token now than the one seen.
-func (e *Engine) replaced(ctx context.Context, user string, seen *credentialRecord) (credentialRecord, bool) {
-	var record credentialRecord
+func (e *Engine) replaced(ctx context.Context, user string, seen *tokenRecord) (tokenRecord, bool) {
+	var record tokenRecord
 	var err error
 	if seen.due(e.now()) && !e.quarantined && !seen.RefreshToken.IsZero() { // then one is under way, or was just now
 		record, err = e.refresh(ctx, user, seen)
-	} else if record, _, err = e.credential(ctx, user, seen.ID); err == nil {
+	} else if record, err = e.token(ctx, user, seen.ID); err == nil {
 		err = record.usable()
 	}
 	return record, err == nil && !record.AccessToken.Equal(seen.AccessToken)
 }
 
 // refreshOnce is the protocol from reading to writing. What was seen says which token is no longer good enough.
-func (e *Engine) refreshOnce(ctx context.Context, user string, seen *credentialRecord) (credentialRecord, error) {
+func (e *Engine) refreshOnce(ctx context.Context, user string, seen *tokenRecord) (credentialRecord, error) {
 	for {
 		record, rev, err := e.credential(ctx, user, seen.ID)
 		if err != nil {

@@ -27,12 +27,12 @@ func (e *Engine) StoredCredential(ctx context.Context, user, id string) (StoredC
 
 // Settle returns when no refresh of a credential is under way.
 func (e *Engine) Settle(user, id string) {
-	_, _, _ = e.refreshes.Do(user+"\x00"+id, func() (any, error) { return credentialRecord{}, nil })
+	_, _, _ = e.refreshes.Do(user+"\x00"+id, func() (any, error) { return tokenRecord{}, nil })
 }
 
 // RefreshBehind is what a Token call with a token that is due does.
 func (e *Engine) RefreshBehind(ctx context.Context, user string, seen *StoredCredential) {
-	e.refreshBehind(ctx, user, seen)
+	e.refreshBehind(ctx, user, &seen.tokenRecord)
 }
 
 func TestJitter(t *testing.T) {
@@ -40,7 +40,7 @@ func TestJitter(t *testing.T) {
 	seen := make(map[int]bool)
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for range 1000 {
-		record := credentialRecord{ID: newID(), Refreshed: toMillis(now)}
+		record := tokenRecord{ID: newID(), Refreshed: toMillis(now)}
 		jitter := record.jitter()
 		if jitter < -100 || jitter > 100 {
 			t.Fatalf("jitter = %d, want -100 to 100", jitter)
@@ -53,7 +53,7 @@ func TestJitter(t *testing.T) {
 	if len(seen) < 150 {
 		t.Errorf("1000 credentials have %d kinds of jitter, want most of 201", len(seen))
 	}
-	record := credentialRecord{ID: newID()}
+	record := tokenRecord{ID: newID()}
 	for record.Refreshed = 1; record.Refreshed < 1000; record.Refreshed++ {
 		if jitter := record.jitter(); jitter < -100 || jitter > 100 {
 			t.Fatalf("jitter at %d = %d, want -100 to 100", record.Refreshed, jitter)
@@ -104,10 +104,10 @@ func TestRefreshedTokenThatCannotBeStored(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = e.Close() }()
-	spent := credentialRecord{
+	spent := credentialRecord{tokenRecord: tokenRecord{
 		ID: newID(), Integration: "x", Status: StatusValid,
 		AccessToken: crypto.NewSecret("at-old"), RefreshToken: crypto.NewSecret("rt-old"),
-	}
+	}}
 	tx := e.db.Begin(t.Context())
 	rev := e.tables.credentials.Put(tx, &spent, 0, "u", spent.ID)
 	if err := tx.Commit(t.Context()); err != nil {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-
-	"github.com/polycred/polycred/storage"
 )
 
 // Selector names one account of a user (rules 6 and 7).
@@ -30,38 +28,46 @@ func (s Selector) String() string {
 }
 
 // find returns the account that sel names, whatever its status; without a name, a usable one.
-func (u *User) find(ctx context.Context, sel Selector) (credentialRecord, storage.Rev, error) {
-	var none credentialRecord
+func (u *User) find(ctx context.Context, sel Selector) (credentialRecord, error) {
+	id, err := u.locate(ctx, sel)
+	if err != nil {
+		return credentialRecord{}, err
+	}
+	record, _, err := u.e.credential(ctx, u.id, id)
+	if err == nil {
+		err = sel.fits(id, record.Integration)
+	}
+	if err != nil {
+		return credentialRecord{}, err
+	}
+	return record, nil
+}
+
+// locate returns the id of the account that sel names, which whoever reads it checks with fits.
+func (u *User) locate(ctx context.Context, sel Selector) (string, error) {
 	if err := u.check(); err != nil {
-		return none, 0, err
+		return "", err
 	}
 	if sel.Credential == "" {
-		id, err := u.only(ctx, sel.Integration)
-		if err != nil {
-			return none, 0, err
-		}
-		return u.e.credential(ctx, u.id, id)
+		return u.only(ctx, sel.Integration)
 	}
-	id, isUUID := canonicalUUID(sel.Credential)
-	if !isUUID {
-		var err error
-		if id, err = u.byExternalID(ctx, sel.Integration, sel.Credential); err != nil {
-			return none, 0, err
-		}
+	if id, ok := canonicalUUID(sel.Credential); ok {
+		return id, nil
 	}
-	record, rev, err := u.e.credential(ctx, u.id, id)
-	switch {
-	case err != nil:
-		return none, 0, err
-	case sel.Integration != "" && record.Integration != sel.Integration:
-		return none, 0, fmt.Errorf("credential %s: %w at %s", id, ErrNotFound, clip(sel.Integration))
+	return u.byExternalID(ctx, sel.Integration, sel.Credential)
+}
+
+// fits says that a credential is not found when it belongs to another integration than sel names.
+func (s Selector) fits(id, integration string) error {
+	if s.Integration != "" && s.Integration != integration {
+		return fmt.Errorf("credential %s: %w at %s", id, ErrNotFound, clip(s.Integration))
 	}
-	return record, rev, nil
+	return nil
 }
 
 // resolve returns the id of an account of an integration that is named in one of the three forms.
 func (u *User) resolve(ctx context.Context, integration, credential string) (string, error) {
-	record, _, err := u.find(ctx, Selector{Integration: integration, Credential: credential})
+	record, err := u.find(ctx, Selector{Integration: integration, Credential: credential})
 	return record.ID, err
 }
 
@@ -128,7 +134,7 @@ func (u *User) only(ctx context.Context, integration string) (string, error) {
 // pick returns the id of the account to disconnect: the one named, or the only one there is, whatever its status.
 func (u *User) pick(ctx context.Context, sel Selector) (string, error) {
 	if sel.Credential != "" {
-		record, _, err := u.find(ctx, sel)
+		record, err := u.find(ctx, sel)
 		return record.ID, err
 	}
 	if err := u.check(); err != nil {

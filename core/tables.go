@@ -9,6 +9,7 @@ import (
 // new format, because a program that does not know it would drop it.
 type tables struct {
 	credentials   *sealed.Table[credentialRecord]    // user, credential id
+	tokens        *sealed.View[tokenRecord]          // the same records
 	sessions      *sealed.Table[sessionRecord]       // digest of the state
 	boots         *sealed.Table[bootRecord]          // one
 	integrations  *sealed.Table[integrationRecord]   // name
@@ -23,8 +24,10 @@ type tables struct {
 }
 
 func newTables(db *sealed.DB) tables {
+	credentials := sealed.NewTable[credentialRecord](db, sealed.Spec{Tag: 'c', Name: "credential", Plane: sealed.Tokens, Format: 1})
 	return tables{
-		credentials:   sealed.NewTable[credentialRecord](db, sealed.Spec{Tag: 'c', Name: "credential", Plane: sealed.Tokens, Format: 1}),
+		credentials:   credentials,
+		tokens:        sealed.NewView[tokenRecord](credentials),
 		sessions:      sealed.NewTable[sessionRecord](db, sealed.Spec{Tag: 's', Name: "session", Plane: sealed.Tokens, Format: 1}),
 		boots:         sealed.NewTable[bootRecord](db, sealed.Spec{Tag: 'b', Name: "boot", Plane: sealed.Tokens, Format: 1}),
 		integrations:  sealed.NewTable[integrationRecord](db, sealed.Spec{Tag: 'i', Name: "integration", Plane: sealed.Policy, Format: 1}),

@@ -2,10 +2,12 @@ package core
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/polycred/polycred/crypto"
+	"github.com/polycred/polycred/storage"
 	"golang.org/x/oauth2"
 )
 
@@ -31,7 +33,7 @@ func (u *User) Token(ctx context.Context, sel Selector) (Token, error) {
 	return record.token(), nil
 }
 
-func (r *credentialRecord) token() Token {
+func (r *tokenRecord) token() Token {
 	return Token{Credential: r.ID, Value: r.AccessToken, Type: r.TokenType, ValidUntil: r.ValidUntil.time()}
 }
 
@@ -42,7 +44,7 @@ func (r *credentialRecord) token() Token {
 // disconnect. An expiry is by Options.Now, oauth2.Token.Valid goes by real time. It may be used concurrently.
 // Errors: those of User.Credential.
 func (u *User) TokenSource(ctx context.Context, sel Selector) (oauth2.TokenSource, error) {
-	record, _, err := u.find(ctx, sel)
+	record, err := u.find(ctx, sel)
 	if err != nil {
 		return nil, fmt.Errorf("token source of %s: %w", sel, err)
 	}
@@ -64,17 +66,39 @@ func (s tokenSource) Token() (*oauth2.Token, error) {
 	return &oauth2.Token{AccessToken: token.Value.Reveal(), TokenType: token.Type, Expiry: token.ValidUntil}, nil
 }
 
-// fresh returns the account that sel names with a token that can be used.
-func (u *User) fresh(ctx context.Context, sel Selector) (credentialRecord, error) {
-	record, _, err := u.find(ctx, sel)
+// fresh returns the token of the account that sel names, refreshed where it has ended.
+func (u *User) fresh(ctx context.Context, sel Selector) (tokenRecord, error) {
+	record, err := u.stored(ctx, sel)
 	if err != nil {
 		return record, err
 	}
 	return u.freshen(ctx, record)
 }
 
-// freshen returns the account with a token that can be used.
-func (u *User) freshen(ctx context.Context, record credentialRecord) (credentialRecord, error) {
+// stored returns the token of the account that sel names, as it is.
+func (u *User) stored(ctx context.Context, sel Selector) (tokenRecord, error) {
+	id, err := u.locate(ctx, sel)
+	if err != nil {
+		return tokenRecord{}, err
+	}
+	record, err := u.e.token(ctx, u.id, id)
+	if err == nil {
+		err = sel.fits(id, record.Integration)
+	}
+	return record, err
+}
+
+// token reads the token of one credential of a user.
+func (e *Engine) token(ctx context.Context, user, id string) (tokenRecord, error) {
+	record, _, err := e.tables.tokens.Get(ctx, user, id)
+	if errors.Is(err, storage.ErrNotFound) {
+		return record, fmt.Errorf("credential %s: %w", clip(id), ErrNotFound)
+	}
+	return record, err
+}
+
+// freshen returns a token that can be used in place of one that was read.
+func (u *User) freshen(ctx context.Context, record tokenRecord) (tokenRecord, error) {
 	if err := record.usable(); err != nil {
 		return record, err
 	}
@@ -93,7 +117,7 @@ func (u *User) freshen(ctx context.Context, record credentialRecord) (credential
 // due reports whether it is time to refresh: less is left than min(max(5 minutes, 20 %), 50 %) of the lifetime, give or
 // take a tenth, so that accounts that were connected together do not all refresh together. A token without a known end
 // is never due; only a 401 tells.
-func (r *credentialRecord) due(now time.Time) bool {
+func (r *tokenRecord) due(now time.Time) bool {
 	if r.ValidUntil == 0 {
 		return false
 	}
@@ -104,7 +128,7 @@ func (r *credentialRecord) due(now time.Time) bool {
 }
 
 // live reports whether the token can still be used, with a moment left for the request to arrive.
-func (r *credentialRecord) live(now time.Time) bool {
+func (r *tokenRecord) live(now time.Time) bool {
 	if r.ValidUntil == 0 {
 		return true
 	}
@@ -113,7 +137,7 @@ func (r *credentialRecord) live(now time.Time) bool {
 }
 
 // jitter is between -100 and 100, by the random end of the id and the time of the last refresh.
-func (r *credentialRecord) jitter() int {
+func (r *tokenRecord) jitter() int {
 	h := uint64(r.Refreshed)
 	for i := max(len(r.ID)-12, 0); i < len(r.ID); i++ {
 		h = (h ^ uint64(r.ID[i])) * 1099511628211 // FNV-1a

@@ -102,7 +102,7 @@ func (p CredentialPage) ended(more bool) CredentialPage {
 
 // Credential returns the account that sel names. Errors: InputError, ErrNotFound, ErrNotConnected, AmbiguousError.
 func (u *User) Credential(ctx context.Context, sel Selector) (Credential, error) {
-	record, _, err := u.find(ctx, sel)
+	record, err := u.find(ctx, sel)
 	if err != nil {
 		return Credential{}, fmt.Errorf("credential of %s: %w", sel, err)
 	}
