@@ -1,0 +1,195 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+
+	"github.com/polycred/polycred/core/internal/endpoint"
+	"github.com/polycred/polycred/core/internal/oauth"
+	"github.com/polycred/polycred/crypto"
+)
+
+// authorized turns the provider's answer into a grant: issuer check, code exchange, identity.
+func (e *Engine) authorized(ctx context.Context, record *sessionRecord, values url.Values) (*grant, error) {
+	p, err := e.freshProvider(ctx, record.Integration)
+	if err != nil {
+		return nil, err
+	}
+	if !p.stillOf(record) {
+		return nil, fmt.Errorf("%w: the integration was changed; start again", ErrSession)
+	}
+	if err := p.checkIssuer(values); err != nil {
+		return nil, err
+	}
+	if code := values.Get("error"); code != "" {
+		return nil, p.refusal(code)
+	}
+	g := &grant{wish: record.wish(), variables: cloneMap(record.Variables), clientID: record.ClientID}
+	tokenURL, err := p.callbackHosts(values, record.TokenURL, g.variables)
+	if err != nil {
+		return nil, err
+	}
+	endpoint, err := e.tokenEndpoint(ctx, p, "exchange", tokenURL)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := endpoint.Exchange(ctx, values.Get("code"), record.RedirectURI, record.Verifier)
+	if err != nil {
+		return nil, p.failure("exchange", err)
+	}
+	if err := p.tokenHosts(answer, g.variables); err != nil {
+		return nil, err
+	}
+	if g.account, err = e.identify(ctx, p, answer, record, tokenURL, g.variables); err != nil {
+		return nil, err
+	}
+	g.access, g.refresh, g.tokenType, g.lifetime = answer.AccessToken, answer.RefreshToken, answer.TokenType, answer.Lifetime
+	if g.scopes = answer.Scopes; g.scopes == nil {
+		g.scopes = p.OAuth2.Scopes
+	}
+	return g, nil
+}
+
+// stillOf reports whether an integration has the client and token endpoint that a session began with: a secret that was
+// set since for another provider must not be sent to the one before.
+func (p *provider) stillOf(record *sessionRecord) bool {
+	if p.OAuth2 == nil || p.OAuth2.ClientID != record.ClientID {
+		return false
+	}
+	u, err := p.token.Expand(record.Variables)
+	return err == nil && u.String() == record.TokenURL
+}
+
+// checkIssuer stops a mix-up of authorization servers (RFC 9207 §2.4).
+func (p *provider) checkIssuer(values url.Values) error {
+	iss := values.Get("iss")
+	switch {
+	case p.OAuth2.Issuer == "" || iss == p.OAuth2.Issuer:
+		return nil
+	case iss == "" && !p.OAuth2.RequireIssuer:
+		return nil
+	}
+	return p.problem("authorize", FailurePermanent, "the answer names another issuer than this integration's")
+}
+
+// refusal is the error that an authorization server redirected with (RFC 6749 §4.1.2.1).
+func (p *provider) refusal(code string) error {
+	if code == "access_denied" {
+		return fmt.Errorf("%s: %w", p.Name, ErrDenied)
+	}
+	class := FailurePermanent
+	if code == "server_error" || code == "temporarily_unavailable" {
+		class = FailureTransient
+	}
+	return &ProviderError{Integration: p.Name, Op: "authorize", Class: class, Code: oauth.CleanCode(code), Reason: "the provider refused"}
+}
+
+// callbackHosts takes the hosts that the provider sent with the browser, and returns the token URL: the session's, but
+// for a host that the integration lists by name (security 3).
+func (p *provider) callbackHosts(values url.Values, tokenURL string, vars map[string]string) (string, error) {
+	for _, sent := range p.SentHosts {
+		if sent.In != SentInCallback {
+			continue
+		}
+		raw := values.Get(sent.Field)
+		if raw == "" && sent.Optional {
+			continue
+		}
+		accept := endpoint.ParseSent
+		if sent.TokenHost {
+			accept = endpoint.ParseSentExact
+		}
+		origin, err := accept(raw, sent.Hosts)
+		if err != nil {
+			return "", p.problem("authorize", FailurePermanent, "the provider sent no "+sent.Field+" that the integration lists")
+		}
+		vars[sent.Field] = origin
+		if sent.TokenHost {
+			u, err := url.Parse(tokenURL)
+			if err != nil {
+				return "", err
+			}
+			tokenURL = origin + u.EscapedPath()
+		}
+	}
+	return tokenURL, nil
+}
+
+// tokenHosts takes the hosts that the provider sent with the token.
+func (p *provider) tokenHosts(answer *oauth.Answer, vars map[string]string) error {
+	for _, sent := range p.SentHosts {
+		if sent.In != SentInToken {
+			continue
+		}
+		raw := oauth.Field(answer.Fields, sent.Field)
+		if raw == "" && sent.Optional {
+			continue
+		}
+		origin, err := endpoint.ParseSent(raw, sent.Hosts)
+		if err != nil {
+			return p.problem("exchange", FailurePermanent, "the provider sent no "+sent.Field+" that the integration lists")
+		}
+		vars[sent.Field] = origin
+	}
+	return nil
+}
+
+// tokenEndpoint returns the token endpoint of an integration with its live client secrets.
+func (e *Engine) tokenEndpoint(ctx context.Context, p *provider, op, tokenURL string) (*oauth.Endpoint, error) {
+	secrets, err := e.clientSecrets(ctx, p, op)
+	if err != nil {
+		return nil, err
+	}
+	auth := oauth.Basic
+	if p.OAuth2.ClientAuth != "" {
+		auth = oauth.Auth(p.OAuth2.ClientAuth)
+	}
+	return &oauth.Endpoint{
+		URL: tokenURL, ClientID: p.OAuth2.ClientID, Secrets: secrets, Auth: auth, Params: p.OAuth2.TokenParams, Do: e.out.Do, Now: e.now,
+	}, nil
+}
+
+// clientSecrets returns the live client secrets of an integration, none for a public client.
+func (e *Engine) clientSecrets(ctx context.Context, p *provider, op string) ([]crypto.Secret, error) {
+	if p.OAuth2.ClientAuth == ClientAuthNone {
+		return nil, nil
+	}
+	secrets, _, err := e.secrets(ctx, p.Name)
+	if err != nil || len(secrets) > 0 {
+		return secrets, err
+	}
+	if _, err := e.freshProvider(ctx, p.Name); err != nil { // it was deleted in between
+		return nil, err
+	}
+	return nil, p.problem(op, FailurePermanent, "the integration has no client secret: call SetClientSecret")
+}
+
+// problem is a ProviderError without a status. A permanent one is for the operator: trying again does not help.
+func (p *provider) problem(op string, class FailureClass, reason string) error {
+	return &ProviderError{Integration: p.Name, Op: op, Class: class, Reason: reason, setup: class == FailurePermanent}
+}
+
+// failure turns an error of the token endpoint into a ProviderError.
+func (p *provider) failure(op string, err error) error {
+	var f *oauth.Error
+	if !errors.As(err, &f) {
+		return err
+	}
+	class := FailureClass(f.Class)
+	if f.Class == oauth.Rejected { // our own configuration: the accounts are as good as before
+		class = FailureTransient
+	}
+	reason := f.Reason
+	if f.ClientRejected() {
+		reason = "the provider rejects the client id or secret of the integration"
+	}
+	if f.Err != nil {
+		reason += ": " + f.Err.Error()
+	}
+	return &ProviderError{
+		Integration: p.Name, Op: op, Class: class, Status: f.Status, Code: f.Code, Reason: reason, RetryAfter: f.RetryAfter, err: f.Err,
+		setup: f.Class == oauth.Rejected || blocked(f.Err),
+	}
+}
