@@ -38,7 +38,7 @@ type ConnectResult struct {
 // error too, so that the person can be led back.
 //
 // Errors: InputError; ErrSession for an unknown, foreign or lost session, ErrSessionExpired, ErrBrowser: nothing was
-// changed. ErrDenied, ProviderError, and those of the rules: ErrAlreadyConnected, AmbiguousError, ErrAccountMismatch,
+// changed. ErrDenied, ProviderError (with ErrMisconfigured where the operator has to act), and those of the rules: ErrAlreadyConnected, AmbiguousError, ErrAccountMismatch,
 // ErrAccountConnected, ErrExternalID, ErrNotFound when the account to be reconnected is gone, ErrDeleting: the session
 // is used up, no account was changed.
 func (e *Engine) Callback(ctx context.Context, in CallbackInput) (*ConnectResult, error) {
@@ -76,7 +76,7 @@ func (e *Engine) callback(ctx context.Context, in CallbackInput) (*ConnectResult
 		return nil, invalid("state", "is missing: this is no answer to a connect session")
 	}
 	key := sessionKey(state)
-	for started := time.Now(); ; {
+	for started := time.Now(); ; { // real time: the clock of Options may stand still while this waits
 		record, rev, err := e.session(ctx, key)
 		if err != nil {
 			return nil, err

@@ -45,7 +45,7 @@ type ConnectInput struct {
 
 // ConnectSession is one attempt to connect an account. It is good for one callback, from one browser, until Expires.
 type ConnectSession struct {
-	ID string
+	ID string // for logs: polycred's own name it by this id
 	// Handle names the session to Engine.BeginConnect. Whoever has it may begin the flow in their browser, so hand it only
 	// to the person themselves.
 	Handle string
@@ -126,7 +126,8 @@ func (u *User) connect(ctx context.Context, in ConnectInput) (*ConnectSession, e
 
 // BeginConnect binds a session that was made without a browser to this one, and returns it with its URL. A session is
 // bound once: the same browser gets the same URL again, any other ErrBrowser.
-// Errors: InputError, ErrSession for an unknown or finished session, ErrSessionExpired, ErrBrowser.
+// Errors: InputError, ErrSession for an unknown or finished session, ErrSessionExpired, ErrBrowser, ErrNotFound when the
+// integration was deleted since.
 func (e *Engine) BeginConnect(ctx context.Context, handle, browser string) (*ConnectSession, error) {
 	session, err := e.beginConnect(ctx, handle, browser)
 	if err != nil {

@@ -33,7 +33,7 @@ type Credential struct {
 
 	Created    time.Time `json:"dateCreated"`
 	Updated    time.Time `json:"dateUpdated"`             // of anything
-	Refreshed  time.Time `json:"dateRefreshed,omitzero"`  // of the last new token; zero for an API key
+	Refreshed  time.Time `json:"dateRefreshed,omitzero"`  // when the token was last obtained; of an API key, when it was connected
 	ValidUntil time.Time `json:"dateValidUntil,omitzero"` // of the token; zero when it has no known end
 	// RefreshFailures counts failed refreshes since the last good one, LastFailure is the class of the last.
 	RefreshFailures int          `json:"refreshFailureCount"`
@@ -56,8 +56,6 @@ func (a ProviderAccount) Known() bool { return a.Subject != "" }
 func (a ProviderAccount) Same(b ProviderAccount) bool {
 	return a.Known() && a.Issuer == b.Issuer && a.Tenant == b.Tenant && a.Subject == b.Subject
 }
-
-// Configuration is kept apart from the credential, so that settings never conflict with a refresh.
 
 // tokenRecord is the part of a credential that every use of it reads: its token, and whether it is good. It can be read
 // by itself, which is cheaper.
@@ -84,7 +82,6 @@ type credentialRecord struct {
 	Scopes     []string      `cbor:"7,keyasint,omitempty"`
 	Created    millis        `cbor:"9,keyasint"`
 	Updated    millis        `cbor:"10,keyasint"`
-	Disabled   bool          `cbor:"11,keyasint,omitempty"`
 	ClientID   string        `cbor:"12,keyasint,omitempty"` // the OAuth client that the grant was given to
 
 	// The refresh token before this one is kept while the provider may still accept it.

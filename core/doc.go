@@ -41,23 +41,26 @@
 //
 // # The rules
 //
-//  1. Connecting without AllowMultiple is refused while an account is connected. Is there exactly one, whose
-//     authorisation has ended, it is reconnected in place.
+//  1. Connecting without AllowMultiple is refused while an account is connected. If exactly one is connected and its
+//     authorisation has ended, it is reconnected in place; several such accounts are ErrAmbiguous.
 //  2. With AllowMultiple an account is added; nothing that exists changes.
 //  3. Connecting Into an account authorises it anew: same id, same external id. Another provider account answering is
 //     refused, unless the integration says OtherAccountReplace. Rules 3 and 4 need Integration.Identity: without it nobody
 //     knows whose authorisation came.
-//  4. The same provider account again updates its credential in place, unless the integration says otherwise.
+//  4. The same provider account again updates its credential in place, unless the integration says otherwise. Another
+//     external id than the stored one is ErrExternalID.
 //  5. An external id is the application's own name for an account, unique for user and integration.
 //  6. A selector names an account by id, external id, or "ext:" and external id, within one user's accounts.
-//  7. When no account is named and several could be meant, nothing is chosen: ErrAmbiguous.
+//  7. When no account is named and several could be meant, nothing is chosen: ErrAmbiguous, unless Options.Unselected says
+//     otherwise.
 //  8. Disconnecting removes one account and leaves every other one working.
 //
 // # Promises
 //
 // What is stored under one user is never found through another. A token is refreshed once for all callers of an engine.
-// Errors and log lines contain no secrets and nothing that a provider wrote. Requests go only to public addresses and
-// to the hosts that an integration lists.
+// Errors and log lines contain no secrets, and nothing that a provider wrote but error codes that an RFC or the provider
+// defines. Requests go only to hosts that an integration names, and to private addresses only where Options.PrivateHosts
+// lists them.
 //
 // A clock is passed in as Options.Now, so that tests move time by hand; package coretest has that clock, and an OAuth
 // provider to test against.

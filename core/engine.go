@@ -21,6 +21,9 @@ import (
 
 // Engine is one project of a store: its integrations, and the credentials of its users. Open makes one, Close ends it.
 // All its methods, and those of the User handles it gives out, may be called concurrently.
+//
+// Beside the errors that a method lists, every method may return ErrClosed, the context's error, *sealed.CorruptError and
+// *sealed.FormatError for what lies in the store, and those of the store; the methods of User also ErrNoTokens.
 type Engine struct {
 	opts   Options
 	store  storage.Store
@@ -35,16 +38,15 @@ type Engine struct {
 	providers sync.Map           // integration name → *provider, for cacheTTL
 	refreshes singleflight.Group // by user and credential
 
-	mu     sync.Mutex // guards closed, and adding to work
-	closed bool
+	mu     sync.Mutex     // guards ending against adding to work
 	work   sync.WaitGroup // refreshes, callbacks and key tests in flight
-	ending atomic.Bool    // closed, for the hot path
+	ending atomic.Bool    // Close was called
 }
 
 // cacheTTL is how long an integration is used as it was read.
 const cacheTTL = 5 * time.Second
 
-// Open opens a project of store. keks.Policy is needed; without keks.Tokens the engine can declare integrations and
+// Open opens a project of store; o may be nil. keks.Policy is needed; without keks.Tokens the engine can declare integrations and
 // nothing else. The store stays the caller's: close the engine first, then the store.
 //
 // Open one engine for a store and project: a second one, in this process or another, does not know which tokens the
@@ -162,7 +164,8 @@ func (e *Engine) Quarantined() bool { return e.quarantined }
 func (e *Engine) User(id string) *User { return &User{e: e, id: id} }
 
 // Run does the engine's background work until ctx is done, and then returns nil: it removes connect sessions that
-// expired. Call it once, in a goroutine of its own, in every process.
+// expired. Call it once, in a goroutine of its own, in every process, and end its context before Close: a Run that is
+// left over returns ErrClosed within a minute.
 func (e *Engine) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -186,9 +189,8 @@ func (e *Engine) Run(ctx context.Context) error {
 // ends by itself within a few times Options.ProviderTimeout. It does not close the store. Later calls give ErrClosed; closing twice is no error.
 func (e *Engine) Close() error {
 	e.mu.Lock()
-	e.closed = true
-	e.mu.Unlock()
 	e.ending.Store(true)
+	e.mu.Unlock()
 	e.work.Wait()
 	e.out.Close()
 	return nil
@@ -198,7 +200,7 @@ func (e *Engine) Close() error {
 func (e *Engine) begin() (done func(), err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.closed {
+	if e.ending.Load() {
 		return nil, ErrClosed
 	}
 	e.work.Add(1)

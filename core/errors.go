@@ -62,7 +62,7 @@ var (
 	// ErrHostNotAllowed: the integration does not list the host of a request.
 	ErrHostNotAllowed = errors.New("host is not allowed")
 
-	// ErrQuarantined: the store is a copy, or was moved; it refreshes nothing until Options.TakeOver confirms that the
+	// ErrQuarantined: the store is a copy, or was moved to another disk or machine; it refreshes nothing until Options.TakeOver confirms that the
 	// other one is gone.
 	ErrQuarantined = errors.New("store is quarantined")
 	// ErrKEKInStore: the key-encryption key lies in the store's directory, where a backup would take both.
@@ -75,7 +75,7 @@ var (
 
 // InputError says which input is malformed, and why. It wraps ErrInvalid.
 type InputError struct {
-	Field  string // as JSON names it, like "externalId"; nested ones with dots
+	Field  string // like "externalId", as JSON names it where it is part of a document; nested ones with dots
 	Reason string // what is wrong and what to do
 }
 
@@ -127,7 +127,7 @@ type ProviderError struct {
 	Status      int    // of the HTTP answer; 0 where there was none
 	Code        string // like "invalid_grant"; empty where there was none
 	Reason      string // our words
-	// RetryAfter is how long the provider asked to wait; 0 when it did not.
+	// RetryAfter is how long to wait: what the provider asked, or what is left of our own pause; 0 when unknown.
 	RetryAfter time.Duration
 
 	err   error // of the transport, clean of URLs and bodies; nil when the provider answered

@@ -124,7 +124,7 @@ type IntegrationPage struct {
 	Next         string
 }
 
-// Integrations returns up to limit integrations (0: 100, at most 1,000) behind the name after.
+// Integrations returns up to limit integrations (0: 100, at most 1,000) behind the name after. Errors: InputError.
 func (e *Engine) Integrations(ctx context.Context, after string, limit int) (IntegrationPage, error) {
 	if e.ending.Load() {
 		return IntegrationPage{}, ErrClosed
@@ -155,7 +155,8 @@ func (e *Engine) Integrations(ctx context.Context, after string, limit int) (Int
 }
 
 // DeleteIntegration removes an integration that has no credentials left, with its client secrets. It first marks the
-// integration, so that no account can be connected while it looks. Errors: InputError, ErrNotFound, ErrInUse.
+// integration, so that no account can be connected while it looks; where it is cut short, the
+// integration stays marked, and deleting it again goes on. Errors: InputError, ErrNotFound, ErrInUse, ErrConflict.
 func (e *Engine) DeleteIntegration(ctx context.Context, name string) error {
 	record, rev, err := e.mark(ctx, name)
 	if err != nil {
@@ -211,7 +212,7 @@ func (e *Engine) mark(ctx context.Context, name string) (integrationRecord, stor
 
 func (r *integrationRecord) public(rev storage.Rev) Integration {
 	in := r.Integration
-	if in.OAuth2 != nil { // never aliased with what the caller passed in, and without the secret
+	if in.OAuth2 != nil { // a copy without the secret
 		o := *in.OAuth2
 		o.ClientSecret = crypto.Secret{}
 		in.OAuth2 = &o

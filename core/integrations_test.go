@@ -215,7 +215,7 @@ func TestDeleteAgainstConnect(t *testing.T) {
 		accounts := 0
 		for i := range 4 {
 			user := w.engine.User(fmt.Sprint("user", i))
-			page, err := user.Credentials(t.Context(), core.ListInput{Integration: "acme"})
+			page, err := user.Credentials(t.Context(), core.ListInput{})
 			if err != nil {
 				t.Fatal(err)
 			}

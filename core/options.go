@@ -48,11 +48,11 @@ type Options struct {
 	// ProviderTimeout bounds one call to a provider; 0 means 15 seconds.
 	ProviderTimeout time.Duration
 
-	// TakeOver confirms that this store is the one to go on with, after it was copied or moved, and that no other copy is
-	// in use. False means that such a store is quarantined: valid tokens are given out, nothing is refreshed.
+	// TakeOver confirms that this store is the one to go on with, after it was restored, copied or moved to another disk or
+	// machine, and that no other copy is in use. Set it for one start: left on, it lifts every later quarantine unseen. False means that such a store is quarantined: valid tokens are given out, nothing is refreshed.
 	TakeOver bool
 
-	// Now is the clock; nil means time.Now. It may be called concurrently.
+	// Now is the clock; nil means time.Now. It is called concurrently.
 	Now func() time.Time
 	// Logger receives what an operator should know, never a secret; nil means slog.Default.
 	Logger *slog.Logger

@@ -42,7 +42,7 @@ var goldenRecords = struct {
 			Refreshed: 3, ValidUntil: 4, RefreshToken: crypto.NewSecret("refresh"), NextAttempt: 9,
 		},
 		ExternalID: "work", Owner: "person-1", Account: accountRecord{"https://acme.example.com", "t1", "s1", "s@example.com"},
-		Scopes: []string{"a", "b"}, Created: 1, Updated: 2, Disabled: true, ClientID: "client",
+		Scopes: []string{"a", "b"}, Created: 1, Updated: 2, ClientID: "client",
 		PreviousRefreshToken: crypto.NewSecret("previous"), PreviousUntil: 5,
 		Attempt: 6, Intent: &intentRecord{6, []byte{1, 2}, 7, "boot"}, Failures: 8, LastFailure: FailureTransient,
 	},

@@ -85,7 +85,9 @@ func (u *User) byExternalID(ctx context.Context, integration, externalID string)
 	}
 	id, _, err := u.e.externalHolder(ctx, &wish{user: u.id, integration: integration, externalID: clean})
 	if err == nil && id == "" {
-		err = fmt.Errorf("external id %q: %w", clean, ErrNotFound)
+		if _, err = u.e.provider(ctx, integration); err == nil {
+			err = fmt.Errorf("external id %q: %w", clean, ErrNotFound)
+		}
 	}
 	return id, err
 }
@@ -125,10 +127,15 @@ func (u *User) only(ctx context.Context, integration string) (string, error) {
 	case pending > 0:
 		return "", fmt.Errorf("%w: the account of %s", ErrPending, integration)
 	}
-	if _, err := u.e.provider(ctx, integration); err != nil { // unknown, and not merely without accounts
-		return "", err
+	return "", u.e.notConnected(ctx, integration)
+}
+
+// notConnected tells an integration without accounts from one that does not exist.
+func (e *Engine) notConnected(ctx context.Context, integration string) error {
+	if _, err := e.provider(ctx, integration); err != nil {
+		return err
 	}
-	return "", fmt.Errorf("%s: %w", integration, ErrNotConnected)
+	return fmt.Errorf("%s: %w", integration, ErrNotConnected)
 }
 
 // pick returns the id of the account to disconnect: the one named, or the only one there is, whatever its status.
@@ -148,7 +155,7 @@ func (u *User) pick(ctx context.Context, sel Selector) (string, error) {
 	case err != nil:
 		return "", err
 	case len(records) == 0:
-		return "", fmt.Errorf("%s: %w", sel.Integration, ErrNotConnected)
+		return "", u.e.notConnected(ctx, sel.Integration)
 	case len(records) == 1:
 		return records[0].ID, nil
 	}

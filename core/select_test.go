@@ -48,6 +48,40 @@ func TestRule6Selectors(t *testing.T) {
 	}
 }
 
+// An integration that does not exist is not merely one without accounts.
+func TestUnknownIntegration(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil, nil)
+	u, ctx := w.engine.User("u"), t.Context()
+	for _, sel := range []core.Selector{{Integration: "nope"}, {Integration: "nope", Credential: "work"}} {
+		_, credential := u.Credential(ctx, sel)
+		_, token := u.Token(ctx, sel)
+		_, client := u.Client(ctx, sel)
+		for what, err := range map[string]error{
+			"Credential": credential, "Token": token, "Client": client, "Disconnect": u.Disconnect(ctx, sel),
+		} {
+			w.wantErr(what+" at "+sel.String(), err, core.ErrNotFound)
+			if err != nil && !strings.Contains(err.Error(), "integration nope") {
+				t.Errorf("%s at %s = %v, want it to say that the integration is not found", what, sel, err)
+			}
+		}
+	}
+	_, err := u.Credentials(ctx, core.ListInput{Integration: "nope"})
+	w.wantErr("Credentials", err, core.ErrNotFound)
+	w.wantErr("Disconnect where nothing is connected", u.Disconnect(ctx, core.Selector{Integration: calendar}), core.ErrNotConnected)
+	page, err := u.Credentials(ctx, core.ListInput{Integration: calendar})
+	if err != nil || len(page.Credentials) != 0 {
+		t.Errorf("Credentials where nothing is connected = %v, %v, want an empty page", page, err)
+	}
+	ada := w.mustConnect("u", "ada", core.ConnectInput{})
+	w.invalidate("u", "ada", ada.ID)
+	_, err = u.Token(ctx, core.Selector{Integration: calendar})
+	w.wantErr("a token where all have ended", err, core.ErrReconnect)
+	if err := u.Disconnect(ctx, core.Selector{Integration: calendar}); err != nil {
+		t.Errorf("Disconnect of the only account, which has ended = %v", err)
+	}
+}
+
 func TestCredentialsInPages(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil, nil)

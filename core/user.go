@@ -42,7 +42,7 @@ type CredentialPage struct {
 }
 
 // Credentials lists the user's accounts. Its cost follows the size of the page, not the number of users or credentials
-// in the store. Errors: InputError.
+// in the store. Errors: InputError, ErrNotFound for an integration that does not exist.
 func (u *User) Credentials(ctx context.Context, in ListInput) (CredentialPage, error) {
 	page, err := u.credentials(ctx, in)
 	if err != nil {
@@ -78,29 +78,31 @@ func (u *User) credentials(ctx context.Context, in ListInput) (CredentialPage, e
 		for i := range rows {
 			page.Credentials = append(page.Credentials, rows[i].Value.public(u.id))
 		}
-		return page.ended(more), nil
+		if more {
+			page.Next = rows[len(rows)-1].Value.ID
+		}
+		return page, nil
 	}
 	if err := checkName(in.Integration); err != nil {
 		return page, err
 	}
-	records, more, err := u.e.accountPage(ctx, u.id, in.Integration, in.After, limit)
+	records, next, err := u.e.accountPage(ctx, u.id, in.Integration, in.After, limit)
+	if err == nil && len(records) == 0 && in.After == "" {
+		_, err = u.e.provider(ctx, in.Integration) // unknown, and not merely without accounts
+	}
 	if err != nil {
 		return page, err
 	}
 	for i := range records {
 		page.Credentials = append(page.Credentials, records[i].public(u.id))
 	}
-	return page.ended(more), nil
+	page.Next = next
+	return page, nil
 }
 
-func (p CredentialPage) ended(more bool) CredentialPage {
-	if more && len(p.Credentials) > 0 {
-		p.Next = p.Credentials[len(p.Credentials)-1].ID
-	}
-	return p
-}
-
-// Credential returns the account that sel names. Errors: InputError, ErrNotFound, ErrNotConnected, AmbiguousError.
+// Credential returns the account that sel names, whatever its status; when sel names none, the one that could be used.
+// Errors: InputError, ErrNotFound, ErrNotConnected, AmbiguousError; ErrReconnect or ErrPending when sel names none and no
+// account is usable.
 func (u *User) Credential(ctx context.Context, sel Selector) (Credential, error) {
 	record, err := u.find(ctx, sel)
 	if err != nil {
@@ -175,15 +177,16 @@ func (e *Engine) credential(ctx context.Context, user, id string) (credentialRec
 	return record, rev, err
 }
 
-// accountPage reads a page of a user's accounts of one integration, oldest first: a scan of keys and one GetMany.
-func (e *Engine) accountPage(ctx context.Context, user, integration, after string, limit int) (records []credentialRecord, more bool, err error) {
+// accountPage reads a page of a user's accounts of one integration, oldest first: a scan of keys and one GetMany. Next is
+// the id behind which the next page begins, "" at the end.
+func (e *Engine) accountPage(ctx context.Context, user, integration, after string, limit int) (records []credentialRecord, next string, err error) {
 	var behind []string
 	if after != "" {
 		behind = []string{user, integration, after}
 	}
 	entries, more, err := e.tables.byUser.Scan(ctx, []string{user, integration}, behind, limit)
 	if err != nil {
-		return nil, false, err
+		return nil, "", err
 	}
 	keys := make([][]string, len(entries))
 	for i, entry := range entries {
@@ -191,14 +194,17 @@ func (e *Engine) accountPage(ctx context.Context, user, integration, after strin
 	}
 	rows, err := e.tables.credentials.GetMany(ctx, keys)
 	if err != nil {
-		return nil, false, err
+		return nil, "", err
 	}
 	for i := range rows {
 		if rows[i].Rev != 0 { // else it was disconnected in between
 			records = append(records, rows[i].Value)
 		}
 	}
-	return records, more, nil
+	if more {
+		next = entries[len(entries)-1][2]
+	}
+	return records, next, nil
 }
 
 // accounts walks all of a user's accounts of one integration, oldest first.
@@ -206,7 +212,7 @@ func (e *Engine) accounts(ctx context.Context, user, integration string) iter.Se
 	return func(yield func(*credentialRecord, error) bool) {
 		after := ""
 		for {
-			records, more, err := e.accountPage(ctx, user, integration, after, 100)
+			records, next, err := e.accountPage(ctx, user, integration, after, 100)
 			if err != nil {
 				yield(nil, err)
 				return
@@ -215,9 +221,8 @@ func (e *Engine) accounts(ctx context.Context, user, integration string) iter.Se
 				if !yield(&records[i], nil) {
 					return
 				}
-				after = records[i].ID
 			}
-			if !more || len(records) == 0 {
+			if after = next; after == "" {
 				return
 			}
 		}

@@ -198,6 +198,9 @@ func (w *world) mustConnect(user, login string, in core.ConnectInput) core.Crede
 func (w *world) list(user string) []core.Credential {
 	w.Helper()
 	page, err := w.engine.User(user).Credentials(w.Context(), core.ListInput{Integration: calendar, Limit: 1000})
+	if errors.Is(err, core.ErrNotFound) { // the integration was deleted, which takes that it has no accounts
+		return nil
+	}
 	if err != nil {
 		w.Fatal(err)
 	}

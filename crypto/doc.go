@@ -16,5 +16,6 @@
 // There is no unencrypted mode. What Tink cannot promise this package does not either: key material is not wiped from
 // memory, and a putting back of a complete old record under its own key and revision is not noticed.
 //
-// The package does no I/O but reading and writing a KEK file, and imports nothing else of polycred.
+// The package does no I/O of its own but reading and writing a KEK file; wrapping and unwrapping a keyset asks the KEK,
+// which may be a KMS. It imports nothing else of polycred.
 package crypto

@@ -5,7 +5,7 @@
 // closures and no interactive transactions, so no user code ever runs inside a commit, and leases, uniqueness and
 // fencing need no further primitive: they are conditions on other keys.
 //
-// The packages below this one implement the interface; package storagetest holds the conformance suite that every
+// Packages memory and badger implement the interface; package storagetest holds the conformance suite that every
 // implementation passes. Values are sealed before they come here (package storage/sealed): a Store may be trusted
 // with availability, never with secrets.
 package storage
@@ -18,7 +18,8 @@ import "context"
 // deleted and created again is never mistaken for the one that was read before.
 type Rev uint64
 
-// Any is no condition at all. A Put or Delete may carry it only where the value is empty: for index entries.
+// Any is no condition at all, for index entries: a Put may carry it only with an empty value, a Delete always. What lies
+// under the key is not looked at.
 const Any = ^Rev(0)
 
 // Limits, equal in every Store, checked by [Batch.Validate] and [ValidateKey].

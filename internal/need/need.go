@@ -1,4 +1,4 @@
-// Package need is how a test asks for something that not every machine has: a program, or the rights of root.
+// Package need is how a test asks for something that not every machine has: a program, or a right.
 //
 // On a developer's machine a test whose need is not met is skipped, and the skip names what is missing. Where the
 // environment says CI=true it fails instead, so that no run counts as passed that left tests out. Lint forbids every
@@ -9,9 +9,10 @@
 package need
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
-	"runtime"
 	"testing"
 )
 
@@ -26,16 +27,17 @@ func Program(t testing.TB, name string) string {
 	return path
 }
 
-// Root returns if the test runs as root on Linux. Otherwise the test ends here: skipped, or failed where CI=true.
-func Root(t testing.TB) {
+// Permission returns if err, of a first try at what the test needs, is nil. If it says that the system does not permit it,
+// the test ends here: skipped, or failed where CI=true. Any other error fails it.
+func Permission(t testing.TB, what string, err error) {
 	t.Helper()
-	if runtime.GOOS != "linux" || euid() != 0 {
-		unmet(t, "root on Linux")
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		unmet(t, "the right of "+what)
+	case err != nil:
+		t.Fatalf("%s: %v", what, err)
 	}
 }
-
-// euid is a variable for the tests of this package only.
-var euid = os.Geteuid
 
 // unmet ends the test.
 func unmet(t testing.TB, what string) {

@@ -1,6 +1,9 @@
 package need_test
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,12 +26,12 @@ func TestChild(t *testing.T) {
 		t.Logf("path=%s", need.Program(t, "present"))
 	case "absent program":
 		need.Program(t, "no-such-program")
-	case "root as root":
-		need.SetEUID(0)
-		need.Root(t)
-	case "root as somebody":
-		need.SetEUID(1000)
-		need.Root(t)
+	case "permitted":
+		need.Permission(t, "mounting", nil)
+	case "not permitted":
+		need.Permission(t, "mounting", fmt.Errorf("mount: %w", fs.ErrPermission))
+	case "broken":
+		need.Permission(t, "mounting", errors.New("no such device"))
 	default:
 		t.Fatalf("unknown need %q", ask)
 	}
@@ -37,10 +40,6 @@ func TestChild(t *testing.T) {
 
 func TestNeeds(t *testing.T) {
 	t.Parallel()
-	rootIs := "PASS"
-	if runtime.GOOS != "linux" {
-		rootIs = "SKIP"
-	}
 	tests := []struct {
 		name string
 		ask  string
@@ -54,9 +53,11 @@ func TestNeeds(t *testing.T) {
 		{"absent, CI empty", "absent program", "", "SKIP", "the program no-such-program"},
 		{"absent, CI=false", "absent program", "false", "SKIP", "the program no-such-program"},
 		{"absent in CI", "absent program", "true", "FAIL", "the program no-such-program, and with CI=true"},
-		{"root", "root as root", "unset", rootIs, ""},
-		{"not root", "root as somebody", "unset", "SKIP", "this test needs root on Linux"},
-		{"not root in CI", "root as somebody", "true", "FAIL", "root on Linux, and with CI=true"},
+		{"permitted", "permitted", "unset", "PASS", ""},
+		{"permitted in CI", "permitted", "true", "PASS", ""},
+		{"not permitted", "not permitted", "unset", "SKIP", "this test needs the right of mounting"},
+		{"not permitted in CI", "not permitted", "true", "FAIL", "the right of mounting, and with CI=true"},
+		{"broken", "broken", "unset", "FAIL", "mounting: no such device"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

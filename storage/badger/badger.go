@@ -8,7 +8,8 @@
 //   - Reads see what was acknowledged and nothing else, and never wait for a commit that is under way.
 //   - A directory is open in one process at a time. A second opener gets a *storage.LockedError with the PID of the
 //     first.
-//   - A disk that fills up stops writes with storage.ErrFull, never the process.
+//   - A disk that fills up stops writes with storage.ErrFull and not the process, as long as nothing else uses up the
+//     room that Options.MinFree keeps.
 //
 // Badger keeps all its files open, some 600 for a gigabyte: raise the limit of open files (ulimit -n) where it is low.
 // The directory must lie on a local file system: the locks and memory maps of network file systems do not do.
@@ -21,6 +22,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	badgerdb "github.com/dgraph-io/badger/v4"
@@ -56,7 +58,15 @@ type Store struct {
 // error that wraps storage.ErrFull when too little disk space is free to open it safely. A directory that holds other
 // things than a store is refused.
 func Open(dir string, o *Options) (*Store, error) {
-	opts := o.withDefaults()
+	s, err := openDir(dir, o.withDefaults())
+	if errors.Is(err, syscall.ENOSPC) {
+		err = fmt.Errorf("%w: free disk space: %w", storage.ErrFull, err)
+	}
+	return s, err
+}
+
+// openDir takes the directory, then the lock, then what lies in it.
+func openDir(dir string, opts Options) (*Store, error) {
 	dir, err := makeDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)

@@ -21,7 +21,7 @@ const (
 	badgerLock = "LOCK" // where Badger writes the PID of who has locked the directory
 
 	// forkTime is how long a lock of Badger's can outlive its holder, generously.
-	forkTime = time.Second
+	forkTime = 5 * time.Second
 )
 
 // lockDir locks the directory and writes the PID of this process into the lock file. The lock is the kernel's and dies

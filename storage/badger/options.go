@@ -9,13 +9,13 @@ import (
 	"github.com/dgraph-io/badger/v4/options"
 )
 
-// Options are the wishes of Open. The zero value is good for production.
+// Options of Open. The zero value is good for production.
 type Options struct {
-	// Logger receives what Badger and the store have to say. Nil discards it.
+	// Logger receives what Badger and the store have to say. Nil means slog.Default.
 	Logger *slog.Logger
 
-	// MinFree is how many bytes must be free on the directory's file system for Apply to write; Open demands no more than
-	// that either. Zero means what Badger's background work can need at worst, which follows from the state of the store:
+	// MinFree is how many bytes must be free on the directory's file system for Apply to write; Open needs
+	// this, or less where little is left to finish. Zero means what Badger's background work can need at worst, which follows from the state of the store:
 	// about 75 MiB for an empty one, 160 MiB at 100 MB, 320 MiB at 500 MB, and more while much is being written. With a
 	// smaller value the process can die: Badger is killed by SIGBUS when the disk is full.
 	MinFree uint64
@@ -35,7 +35,7 @@ func (o *Options) withDefaults() Options {
 	if o != nil {
 		opts = *o
 	}
-	opts.Logger = cmp.Or(opts.Logger, slog.New(slog.DiscardHandler))
+	opts.Logger = cmp.Or(opts.Logger, slog.Default())
 	opts.CloseTimeout = cmp.Or(opts.CloseTimeout, 30*time.Second)
 	opts.fold = cmp.Or(opts.fold, defaultFold)
 	if opts.FreeSpace == nil {

@@ -44,9 +44,6 @@ func testClosed(t *testing.T, h Harness) {
 }
 
 func testReopen(t *testing.T, h Harness) {
-	if h.Reopen == nil {
-		return
-	}
 	s := h.open(t)
 	for round := range 3 {
 		for i := range 20 {
