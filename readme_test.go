@@ -121,7 +121,8 @@ func TestLinksComplains(t *testing.T) {
 	}
 }
 
-// TestQuickstart runs the quickstart the way the README tells: with -json it prints one JSON object and nothing else.
+// TestQuickstart runs the quickstart the way the README tells: with -json it prints one JSON object and nothing else. What
+// stands in it is tested beside the program.
 func TestQuickstart(t *testing.T) {
 	t.Parallel()
 	cmd := exec.Command(need.Program(t, "go"), "run", "./examples/quickstart", "-json")

@@ -7,10 +7,13 @@ import (
 	"io"
 	"log"
 	"net/url"
+	"os"
+	"path/filepath"
 
 	"github.com/polycred/polycred/core"
 	"github.com/polycred/polycred/core/coretest"
 	"github.com/polycred/polycred/crypto"
+	"github.com/polycred/polycred/storage/badger"
 	"github.com/polycred/polycred/storage/memory"
 )
 
@@ -60,6 +63,67 @@ func check(err error) {
 	if err != nil {
 		log.Fatal(err)
 	}
+}
+
+// A program opens its store and its key, and the engine on them. The key is made once, and lies outside the store.
+func ExampleOpen() {
+	dir, err := os.MkdirTemp("", "example-")
+	check(err)
+	defer func() { _ = os.RemoveAll(dir) }()
+	kek, err := crypto.CreateKEK(filepath.Join(dir, "app.kek")) // later: crypto.OpenKEK
+	check(err)
+	store, err := badger.Open(filepath.Join(dir, "app.store"), nil)
+	check(err)
+	engine, err := core.Open(context.Background(), store, crypto.KEKs{Tokens: kek, Policy: kek}, &core.Options{
+		CallbackURL: "https://app.example.com/callback",
+	})
+	check(err)
+	ctx, stop := context.WithCancel(context.Background())
+	background := make(chan error)
+	go func() { background <- engine.Run(ctx) }()
+
+	// … the program works, and then ends what it began, in this order.
+	stop()
+	fmt.Println(<-background, engine.Close(), store.Close())
+	// Output: <nil> <nil> <nil>
+}
+
+// An integration is declared once; declaring it again is ErrExists, so that a program may do it at every start.
+func ExampleEngine_CreateIntegration() {
+	ctx := context.Background()
+	engine, _, end := demo()
+	defer end()
+	google := core.Integration{
+		Name: "googleCalendar",
+		OAuth2: &core.OAuth2{
+			ClientID: "id", ClientSecret: crypto.NewSecret("secret"),
+			AuthorizationURL: "https://accounts.google.com/o/oauth2/v2/auth", TokenURL: "https://oauth2.googleapis.com/token",
+			Scopes:              []string{"openid", "email", "https://www.googleapis.com/auth/calendar.readonly"},
+			AuthorizationParams: map[string]string{"access_type": "offline", "prompt": "consent"},
+		},
+		Identity: core.Identity{
+			Source: core.IdentityURL, URL: "https://openidconnect.googleapis.com/v1/userinfo", SubjectPath: "sub", DisplayPath: "email",
+		},
+		AllowedHosts: []string{"www.googleapis.com"},
+	}
+	for range 2 {
+		_, err := engine.CreateIntegration(ctx, google)
+		fmt.Println(err == nil, errors.Is(err, core.ErrExists))
+	}
+
+	// A change names the revision that it is based on, and a client secret is replaced without a pause.
+	in, err := engine.Integration(ctx, "googleCalendar")
+	check(err)
+	in.DisplayName = "Google Calendar"
+	in, err = engine.UpdateIntegration(ctx, in)
+	check(err)
+	check(engine.SetClientSecret(ctx, in.Name, crypto.NewSecret("the new one"), crypto.NewSecret("secret")))
+	fmt.Println(in.DisplayName)
+	check(engine.DeleteIntegration(ctx, in.Name))
+	// Output:
+	// true false
+	// false true
+	// Google Calendar
 }
 
 // A person connects an account: the program sends the browser to the session's URL, and hands what comes back to

@@ -7,10 +7,12 @@ import (
 	"errors"
 	"flag"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
 	"github.com/polycred/polycred/crypto"
 	"github.com/polycred/polycred/storage"
 	"github.com/polycred/polycred/storage/memory"
@@ -89,7 +91,25 @@ func writeGolden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tables, g, tx := newTables(db), goldenRecords, db.Begin(ctx)
+	putGolden(t, db, newTables(db))
+	page, err := store.Scan(ctx, storage.Range{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.MarshalIndent(page.Items, "", "\t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(goldenStore, append(text, '\n'), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// putGolden writes every golden record, and an entry of every index.
+func putGolden(t *testing.T, db *sealed.DB, tables tables) {
+	t.Helper()
+	ctx := t.Context()
+	g, tx := goldenRecords, db.Begin(ctx)
 	tables.credentials.Put(tx, &g.credential, 0, "u", "k")
 	tables.sessions.Put(tx, &g.session, 0, "k")
 	tables.boots.Put(tx, &g.boot, 0)
@@ -102,17 +122,6 @@ func writeGolden(t *testing.T) {
 	tables.byIntegration.Mark(tx, "i", "k", "u")
 	tables.expiries.Mark(tx, timeKey(time.UnixMilli(1)), "k")
 	if err := tx.Commit(ctx); err != nil {
-		t.Fatal(err)
-	}
-	page, err := store.Scan(ctx, storage.Range{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := json.MarshalIndent(page.Items, "", "\t")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(goldenStore, append(text, '\n'), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -265,6 +274,77 @@ func TestSwap(t *testing.T) {
 		if err := read[tag](keys[tag]...); err != nil {
 			t.Errorf("%s put back where it was: %v", name, err)
 		}
+	}
+}
+
+// TestSwapBetweenProjectsAndStores puts every sealed value where another project of the store, and another store under the
+// same key-encryption key, keep theirs.
+func TestSwapBetweenProjectsAndStores(t *testing.T) {
+	ctx := t.Context()
+	kek, err := crypto.NewKEK()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fill := func(store storage.Store, project string) (items []storage.Item) {
+		t.Helper()
+		db, err := sealed.Open(ctx, store, crypto.KEKs{Tokens: kek, Policy: kek}, project, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		putGolden(t, db, newTables(db))
+		page, err := store.Scan(ctx, storage.Range{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw := uuid.MustParse(db.Project())
+		for _, item := range page.Items {
+			// Behind the tag stands the project; NULs in it are escaped, so only its first bytes are compared.
+			if len(item.Value) > 0 && item.Key[0] != 'm' && bytes.HasPrefix(item.Key[1:], raw[:6]) {
+				items = append(items, item)
+			}
+		}
+		return items
+	}
+	const one, two = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
+	store, elsewhere := memory.New(), memory.New()
+	from := map[string][]storage.Item{"another project": fill(store, one), "another store": fill(elsewhere, two)}
+	own := fill(store, two)
+	db, err := sealed.Open(ctx, store, crypto.KEKs{Tokens: kek, Policy: kek}, two, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tables := newTables(db)
+	read := map[byte]func() error{
+		'c': func() error { return reader(ctx, tables.credentials)("u", "k") }, 's': func() error { return reader(ctx, tables.sessions)("k") },
+		'b': func() error { return reader(ctx, tables.boots)() }, 'i': func() error { return reader(ctx, tables.integrations)("k") },
+		'j': func() error { return reader(ctx, tables.clientSecrets)("k") }, 'r': func() error { return reader(ctx, tables.rosters)("u", "k") },
+		'a': func() error { return reader(ctx, tables.claims)("u", "i", "k") }, 'x': func() error { return reader(ctx, tables.externalIDs)("u", "i", "k") },
+	}
+	tried := 0
+	for where, items := range from {
+		for _, item := range items {
+			target := slices.IndexFunc(own, func(o storage.Item) bool { return o.Key[0] == item.Key[0] })
+			if _, known := read[item.Key[0]]; !known || target < 0 {
+				continue
+			}
+			key := own[target].Key
+			current, err := store.Get(ctx, key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := storage.Put{Key: key, Value: item.Value, If: current.Rev, Rev: item.Rev}
+			if err := store.Apply(ctx, storage.Batch{Puts: []storage.Put{p}}); err != nil {
+				t.Fatal(err)
+			}
+			var corrupt *sealed.CorruptError
+			if err := read[item.Key[0]](); !errors.As(err, &corrupt) {
+				t.Errorf("%c of %s: Get = %v, want a CorruptError", item.Key[0], where, err)
+			}
+			tried++
+		}
+	}
+	if tried != 2*len(read) {
+		t.Errorf("%d values were tried, want %d", tried, 2*len(read))
 	}
 }
 

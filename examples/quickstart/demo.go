@@ -32,6 +32,7 @@ type demo struct {
 	base        string // of the web server
 	opened      *badger.Store
 	engine      *core.Engine
+	stop        func() // ends the engine's background work
 	returnError error // of the last callback
 }
 
@@ -80,12 +81,26 @@ func (d *demo) open(ctx context.Context) (err error) {
 		PrivateHosts: []string{d.provider.Host()}, // the demo provider is on loopback; a real one needs no entry
 		Now:          d.clock.Now,
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	background, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = d.engine.Run(background)
+	}()
+	d.stop = func() {
+		cancel()
+		<-ended
+	}
+	return nil
 }
 
 // shut closes what open opened.
 func (d *demo) shut() (err error) {
 	if d.engine != nil {
+		d.stop()
 		err = d.engine.Close()
 	}
 	if d.opened != nil {

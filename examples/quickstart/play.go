@@ -105,7 +105,7 @@ func (d *demo) list(ctx context.Context) ([]account, error) {
 }
 
 func (d *demo) refuseThird(ctx context.Context, r *result) error {
-	d.say("\nA third one, without asking for another account, is refused:")
+	d.say("\nA third connect, which does not ask to add an account, is refused:")
 	if _, err := coretest.NewBrowser().Open(ctx, d.base+"/connect"); err != nil {
 		return err
 	}
