@@ -13,6 +13,7 @@ import (
 
 	"github.com/polycred/polycred/crypto"
 	"github.com/polycred/polycred/storage"
+	"github.com/polycred/polycred/storage/sealed"
 	"golang.org/x/oauth2"
 )
 
@@ -251,8 +252,8 @@ func (e *Engine) sweepSessions(ctx context.Context) error {
 		return nil
 	}
 	due := timeKey(e.now())
-	for {
-		entries, more, err := e.tables.expiries.Scan(ctx, nil, nil, 64)
+	for after := []string(nil); ; {
+		entries, more, err := e.tables.expiries.Scan(ctx, nil, after, 64)
 		if err != nil {
 			return err
 		}
@@ -263,8 +264,13 @@ func (e *Engine) sweepSessions(ctx context.Context) error {
 				more = false
 				break
 			}
+			after = entry
 			_, rev, err := e.tables.sessions.Get(ctx, entry[1])
+			var corrupt *sealed.CorruptError
 			switch {
+			case errors.As(err, &corrupt): // it stays, and keeps no other one
+				e.log.WarnContext(ctx, "a connect session cannot be read and stays", "error", err)
+				continue
 			case err == nil:
 				e.tables.sessions.Delete(tx, rev, entry[1])
 			case !errors.Is(err, storage.ErrNotFound):
@@ -273,7 +279,7 @@ func (e *Engine) sweepSessions(ctx context.Context) error {
 			e.tables.expiries.Unmark(tx, entry...)
 			swept++
 		}
-		if swept == 0 {
+		if swept == 0 && !more {
 			return nil
 		}
 		if err := tx.Commit(ctx); err != nil && !conflicted(err) { // after a conflict the next minute tries again

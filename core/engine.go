@@ -37,6 +37,7 @@ type Engine struct {
 
 	providers sync.Map           // integration name → *provider, for cacheTTL
 	refreshes singleflight.Group // by user and credential
+	unsaved   sync.Map           // by the same → unsaved
 
 	mu     sync.Mutex     // guards ending against adding to work
 	work   sync.WaitGroup // refreshes, callbacks and key tests in flight
@@ -164,7 +165,7 @@ func (e *Engine) Quarantined() bool { return e.quarantined }
 func (e *Engine) User(id string) *User { return &User{e: e, id: id} }
 
 // Run does the engine's background work until ctx is done, and then returns nil: it removes connect sessions that
-// expired. Call it once, in a goroutine of its own, in every process, and end its context before Close: a Run that is
+// expired, and stores refreshed tokens that the store could not take at first. Call it once, in a goroutine of its own, in every process, and end its context before Close: a Run that is
 // left over returns ErrClosed within a minute.
 func (e *Engine) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
@@ -181,6 +182,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		if err := e.sweepSessions(ctx); err != nil && ctx.Err() == nil {
 			e.log.WarnContext(ctx, "connect sessions could not be swept; trying again in a minute", "error", err)
 		}
+		e.save(ctx)
 		timer.Reset(time.Minute)
 	}
 }
@@ -192,6 +194,9 @@ func (e *Engine) Close() error {
 	e.ending.Store(true)
 	e.mu.Unlock()
 	e.work.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	e.save(ctx)
 	e.out.Close()
 	return nil
 }

@@ -163,3 +163,190 @@ func TestForbiddenUnderARefresh(t *testing.T) {
 	w.wantStatus("a 403 that stays", client, w.request(http.MethodGet, w.provider.APIURL()+"/me", nil), http.StatusForbidden)
 	w.wantRefreshes("after a 403 that stays", 1)
 }
+
+// A store that fills up while the provider answers keeps neither callers nor the token: it is given out, kept, and stored
+// when there is room, and nothing is spent twice.
+func TestFullDiskUnderARefresh(t *testing.T) {
+	t.Parallel()
+	for name, later := range map[string]func(w *world){
+		"the next call stores it": func(w *world) {
+			if as, err := w.as("u", ""); as != "ada@example.com" {
+				w.Errorf("as = %q, %v", as, err)
+			}
+		},
+		"Close stores it": func(w *world) {
+			if err := w.engine.Close(); err != nil {
+				w.Error(err)
+			}
+			w.engine = w.open()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store := &fillable{Store: memory.New()}
+			w := newWorld(t, store, nil)
+			w.rotate()
+			ada := w.mustConnect("u", "ada", core.ConnectInput{})
+			w.clock.Advance(2 * time.Hour)
+			w.refresh(coretest.Fault{Hold: true})
+			asked := make(chan string)
+			go func() {
+				as, err := w.as("u", ada.ID)
+				if err != nil {
+					t.Errorf("a caller while the store is full: %v", err)
+				}
+				asked <- as
+			}()
+			w.held(1)
+			store.full.Store(true)
+			w.refresh(coretest.Fault{})
+			if as := <-asked; as != "ada@example.com" {
+				t.Errorf("as = %q, want the new token, though it is not stored", as)
+			}
+			if as, err := w.as("u", ada.ID); as != "ada@example.com" {
+				t.Errorf("while the store is full: as = %q, %v, want the token that is kept", as, err)
+			}
+			store.full.Store(false)
+			later(w)
+			if as, err := w.as("u", ada.ID); as != "ada@example.com" {
+				t.Errorf("with room again: as = %q, %v", as, err)
+			}
+			w.wantRefreshes("in all", 1)
+			if got := w.credential("u", ada.ID); got.Status != core.StatusValid || got.RefreshFailures != 0 {
+				t.Errorf("credential = %+v, want it as good as ever", got)
+			}
+			w.clock.Advance(2 * time.Hour)
+			if as, err := w.as("u", ada.ID); as != "ada@example.com" {
+				t.Errorf("the next refresh: as = %q, %v, want it to spend the token that was kept", as, err)
+			}
+		})
+	}
+}
+
+// A clock that was ahead and was set right does not keep an account from being used.
+func TestClockSetBack(t *testing.T) {
+	t.Parallel()
+	const decade = 10 * 365 * 24 * time.Hour
+	t.Run("after a refresh", func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		ada := w.mustConnect("u", "ada", core.ConnectInput{})
+		w.clock.Advance(decade)
+		w.mustToken("u", ada.ID)
+		w.clock.Advance(-decade)
+		w.mustToken("u", ada.ID) // due: nobody knows when it ends
+		w.engine.Settle("u", ada.ID)
+		if got := w.credential("u", ada.ID); got.ValidUntil.Sub(w.clock.Now()) > 2*time.Hour {
+			t.Errorf("valid until %v at %v, want it refreshed by the right clock", got.ValidUntil, w.clock.Now())
+		}
+	})
+	t.Run("after a failed refresh", func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		ada := w.mustConnect("u", "ada", core.ConnectInput{})
+		w.clock.Advance(decade)
+		w.refresh(garbage(500, "", ""))
+		_, err := w.token("u", ada.ID)
+		w.wantErr("a refresh that fails", err, core.ErrProvider)
+		w.refresh(coretest.Fault{})
+		w.clock.Advance(-decade + 2*time.Hour)
+		if as, err := w.as("u", ada.ID); as != "ada@example.com" {
+			t.Errorf("as = %q, %v, want no wait of ten years", as, err)
+		}
+	})
+	t.Run("before a 401", func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		w.provider.Set(func(sw *coretest.Switches) { sw.ExpiresIn = coretest.ExpiresInAbsent })
+		ada := w.mustConnect("u", "ada", core.ConnectInput{})
+		w.clock.Advance(-decade)
+		w.unauthorized(1)
+		if as, err := w.me(w.client(ada.ID)); as != "ada@example.com" {
+			t.Errorf("as = %q, %v, want the 401 to cause a refresh", as, err)
+		}
+	})
+}
+
+// scanThen does something between the scan of an index and the read of its records.
+type scanThen struct {
+	storage.Store
+	then atomic.Pointer[func()]
+}
+
+func (s *scanThen) Scan(ctx context.Context, r storage.Range) (storage.Page, error) {
+	page, err := s.Store.Scan(ctx, r)
+	if r.KeysOnly {
+		if then := s.then.Swap(nil); then != nil {
+			(*then)()
+		}
+	}
+	return page, err
+}
+
+// An account that goes while a page is read hides no other one.
+func TestListWhileDisconnecting(t *testing.T) {
+	t.Parallel()
+	store := &scanThen{Store: memory.New()}
+	w := newWorld(t, store, nil)
+	ada := w.mustConnect("u", "ada", core.ConnectInput{})
+	bob := w.mustConnect("u", "bob", core.ConnectInput{AllowMultiple: true})
+	disconnect := func() {
+		if err := w.engine.User("u").Disconnect(t.Context(), core.Selector{Credential: ada.ID}); err != nil {
+			t.Error(err)
+		}
+	}
+	store.then.Store(&disconnect)
+	var got []string
+	for in := (core.ListInput{Integration: calendar, Limit: 1}); ; {
+		page, err := w.engine.User("u").Credentials(t.Context(), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range page.Credentials {
+			got = append(got, c.ID)
+		}
+		if in.After = page.Next; in.After == "" {
+			break
+		}
+	}
+	if len(got) != 1 || got[0] != bob.ID {
+		t.Errorf("accounts = %v, want %s, which was there all the time", got, bob.ID)
+	}
+}
+
+// One session that cannot be read keeps no other from being swept.
+func TestSweepPassesDamage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil, nil)
+	for range 3 {
+		w.session("u", core.ConnectInput{})
+	}
+	sessions := func() []storage.Item {
+		page, err := w.store.Scan(t.Context(), storage.Range{Start: []byte{'s'}, End: []byte{'t'}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return page.Items
+	}
+	damaged := sessions()[0]
+	put := storage.Put{Key: damaged.Key, Value: damaged.Value[:20], If: damaged.Rev, Rev: damaged.Rev + 1}
+	if err := w.store.Apply(t.Context(), storage.Batch{Puts: []storage.Put{put}}); err != nil {
+		t.Fatal(err)
+	}
+	w.clock.Advance(24 * time.Hour)
+	if err := w.engine.Sweep(t.Context()); err != nil || len(sessions()) != 1 {
+		t.Errorf("Sweep = %v, %d sessions are left, want only the damaged one", err, len(sessions()))
+	}
+}
+
+// What is told again wraps what it wrapped the first time.
+func TestReplayOfMisconfigured(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil, nil)
+	callback := w.mustBegin("u", "ada", core.ConnectInput{})
+	w.provider.Set(func(sw *coretest.Switches) {
+		sw.UserInfo = coretest.Fault{Garbage: &coretest.Garbage{Status: http.StatusForbidden}}
+	})
+	for _, when := range []string{"first", "again"} {
+		_, err := w.finish(callback)
+		w.wantErr(when, err, core.ErrProvider)
+		w.wantErr(when, err, core.ErrMisconfigured)
+	}
+}

@@ -87,7 +87,9 @@ func (e *remembered) Unwrap() error { return e.err }
 
 func errorOf(code, text string) error {
 	for _, o := range outcomes {
-		if o.code == code {
+		if o.code == code && o.err == ErrMisconfigured { //nolint:errorlint // which of the list it is
+			return &remembered{text, errors.Join(ErrProvider, ErrMisconfigured)}
+		} else if o.code == code {
 			return &remembered{text, o.err}
 		}
 	}

@@ -23,6 +23,7 @@ const (
 	previousGrace = 10 * time.Minute // how long the refresh token before the current one is kept
 	forceInterval = time.Minute      // a 401 sooner after a refresh than this is passed on
 	maxBackoff    = 5 * time.Minute
+	patience      = 2 * time.Second // how long callers wait for the store to take an answer
 )
 
 // refresh returns the credential with a new token, or why there is none.
@@ -53,7 +54,7 @@ func (e *Engine) flight(ctx context.Context, user string, record *tokenRecord) <
 
 // refreshBehind refreshes without anybody waiting; what goes wrong is in the log and in the credential.
 func (e *Engine) refreshBehind(ctx context.Context, user string, seen *tokenRecord) {
-	if e.quarantined || seen.RefreshToken.IsZero() || millis(e.now().UnixMilli()) < seen.NextAttempt {
+	if e.quarantined || seen.RefreshToken.IsZero() || seen.waits(e.now()) {
 		return
 	}
 	e.flight(ctx, user, seen)
@@ -61,7 +62,8 @@ func (e *Engine) refreshBehind(ctx context.Context, user string, seen *tokenReco
 
 // forceRefresh is for a 401: the provider ended a token that looked good. It reports whether there is another one now.
 func (e *Engine) forceRefresh(ctx context.Context, user string, seen *tokenRecord) (tokenRecord, bool) {
-	if e.quarantined || seen.RefreshToken.IsZero() || e.now().Sub(seen.Refreshed.time()) < forceInterval {
+	age := e.now().Sub(seen.Refreshed.time())
+	if e.quarantined || seen.RefreshToken.IsZero() || (age >= 0 && age < forceInterval) { // below 0 the clock went back
 		return tokenRecord{}, false
 	}
 	record, err := e.refresh(ctx, user, seen)
@@ -91,6 +93,17 @@ func (e *Engine) refreshOnce(ctx context.Context, user string, seen *tokenRecord
 		if err := record.usable(); err != nil {
 			return record, err
 		}
+		if k, ok := e.kept(user, &record); ok {
+			if record, err = e.refreshed(ctx, user, &record, rev, k.answer, k.at); err != nil || record.live(e.now()) {
+				return record, err
+			}
+			// The kept token has ended too. Its refresh token is spent only once it is stored.
+			if k, still := e.kept(user, &record); still {
+				return record, fmt.Errorf("credential %s: its refreshed token could not be stored: %w", record.ID, k.err)
+			}
+			seen = &record.tokenRecord
+			continue
+		}
 		// Somebody else was first. The time counts too: some providers answer with the same access token for longer.
 		if !record.AccessToken.Equal(seen.AccessToken) || record.Refreshed != seen.Refreshed {
 			return record, nil
@@ -105,7 +118,7 @@ func (e *Engine) refreshOnce(ctx context.Context, user string, seen *tokenRecord
 				continue
 			}
 			return record, err
-		case millis(now.UnixMilli()) < record.NextAttempt:
+		case record.waits(now):
 			return record, &ProviderError{
 				Integration: record.Integration, Op: "refresh", Class: record.LastFailure,
 				Reason:     "the last refresh failed; the next attempt is at " + record.NextAttempt.time().Format(time.RFC3339),
@@ -139,7 +152,7 @@ func (e *Engine) refreshOnce(ctx context.Context, user string, seen *tokenRecord
 		if err != nil {
 			return e.refreshFailed(ctx, user, &record, rev, p.failure("refresh", err))
 		}
-		return e.refreshed(ctx, user, &record, rev, answer)
+		return e.refreshed(ctx, user, &record, rev, answer, e.now())
 	}
 }
 
@@ -181,16 +194,19 @@ func (p *provider) tokenURL(vars map[string]string) (string, error) {
 	return u.String(), nil
 }
 
-// refreshed commits what the provider answered. It may be the only live token of the account, so it is tried again for
-// as long as there is time, and given to the callers even if the store could not take it.
-func (e *Engine) refreshed(ctx context.Context, user string, spent *credentialRecord, rev storage.Rev, answer *oauth.Answer) (credentialRecord, error) {
-	record, now := *spent, e.now()
+// refreshed commits what the provider answered at a time. It may be the only live token of the account: where the store
+// does not take it in time, it is given to the callers all the same and kept (see unsaved).
+func (e *Engine) refreshed(ctx context.Context, user string, spent *credentialRecord, rev storage.Rev, answer *oauth.Answer, now time.Time) (credentialRecord, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	key, record := user+"\x00"+spent.ID, *spent
 	record.renew(answer, now)
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		tx := e.db.Begin(ctx)
 		e.tables.credentials.Put(tx, &record, rev, user, record.ID)
 		err := tx.Commit(ctx)
 		if err == nil {
+			e.unsaved.Delete(key)
 			return record, nil
 		}
 		if conflicted(err) || errors.Is(err, storage.ErrUnknownOutcome) {
@@ -209,7 +225,8 @@ func (e *Engine) refreshed(ctx context.Context, user string, spent *credentialRe
 			}
 		}
 		if pause(ctx, wait) != nil {
-			e.log.ErrorContext(ctx, "a refreshed token could not be stored and lives only until it ends",
+			e.unsaved.Store(key, unsaved{spent.RefreshToken, answer, now, err})
+			e.log.ErrorContext(ctx, "a refreshed token could not be stored yet and lives in memory",
 				"credential", spent.ID, "integration", spent.Integration, "error", err)
 			return record, nil
 		}

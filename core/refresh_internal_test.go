@@ -25,6 +25,9 @@ func (e *Engine) StoredCredential(ctx context.Context, user, id string) (StoredC
 	return record, err
 }
 
+// Sweep is what Run does each minute.
+func (e *Engine) Sweep(ctx context.Context) error { return e.sweepSessions(ctx) }
+
 // Settle returns when no refresh of a credential is under way.
 func (e *Engine) Settle(user, id string) {
 	_, _, _ = e.refreshes.Do(user+"\x00"+id, func() (any, error) { return tokenRecord{}, nil })
@@ -124,7 +127,7 @@ func TestRefreshedTokenThatCannotBeStored(t *testing.T) {
 	}
 	got, err := e.refreshed(ctx, "u", &spent, rev, &oauth.Answer{
 		AccessToken: crypto.NewSecret("at-new"), RefreshToken: crypto.NewSecret("rt-new"), Lifetime: time.Hour,
-	})
+	}, e.now())
 	if err != nil || got.AccessToken.Reveal() != "at-new" {
 		t.Errorf("refreshed = %v, %v, want the new token", got.AccessToken.Reveal(), err)
 	}

@@ -121,10 +121,20 @@ func (r *tokenRecord) due(now time.Time) bool {
 	if r.ValidUntil == 0 {
 		return false
 	}
+	if r.Refreshed-toMillis(now) > millis(clockLeeway/time.Millisecond) { // the clock went back: nobody knows the end
+		return true
+	}
 	lifetime := r.ValidUntil - r.Refreshed
 	margin := min(max(millis(5*time.Minute/time.Millisecond), lifetime/5), lifetime/2)
 	margin += margin * millis(r.jitter()) / 1000
 	return r.ValidUntil-millis(now.UnixMilli()) < margin
+}
+
+// waits reports whether the next attempt to refresh is still to come. One further away than any backoff or Retry-After
+// was set before the clock went back.
+func (r *tokenRecord) waits(now time.Time) bool {
+	wait := r.NextAttempt - millis(now.UnixMilli())
+	return wait > 0 && wait <= millis(24*time.Hour/time.Millisecond)
 }
 
 // live reports whether the token can still be used, with a moment left for the request to arrive.

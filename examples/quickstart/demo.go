@@ -33,7 +33,7 @@ type demo struct {
 	opened      *badger.Store
 	engine      *core.Engine
 	stop        func() // ends the engine's background work
-	returnError error // of the last callback
+	returnError error  // of the last callback
 }
 
 func newDemo(story io.Writer, store, kek string) (*demo, error) {

@@ -1,0 +1,56 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/polycred/polycred/core/internal/oauth"
+	"github.com/polycred/polycred/crypto"
+)
+
+// unsaved is an answer that the store did not take: the only place of a new refresh token, while the one in the store is
+// spent. It is tried again by the next refresh of the credential, by Run and by Close.
+type unsaved struct {
+	spent  crypto.Secret
+	answer *oauth.Answer
+	at     time.Time // when it came
+	err    error     // why the store did not take it
+}
+
+// kept returns the answer that waits to be stored over this record.
+func (e *Engine) kept(user string, record *credentialRecord) (unsaved, bool) {
+	v, ok := e.unsaved.Load(user + "\x00" + record.ID)
+	if !ok {
+		return unsaved{}, false
+	}
+	if k := v.(unsaved); record.RefreshToken.Equal(k.spent) && record.Refreshed <= toMillis(k.at) {
+		return k, true
+	}
+	e.unsaved.Delete(user + "\x00" + record.ID) // somebody has connected it again
+	return unsaved{}, false
+}
+
+// save tries once more to store what the store did not take.
+func (e *Engine) save(ctx context.Context) {
+	e.unsaved.Range(func(key, _ any) bool {
+		user, id, _ := strings.Cut(key.(string), "\x00")
+		_, _, _ = e.refreshes.Do(key.(string), func() (any, error) {
+			record, rev, err := e.credential(ctx, user, id)
+			if errors.Is(err, ErrNotFound) {
+				e.unsaved.Delete(key)
+			}
+			if err != nil {
+				return tokenRecord{}, err
+			}
+			k, ok := e.kept(user, &record)
+			if !ok {
+				return record.tokenRecord, record.usable()
+			}
+			record, err = e.refreshed(ctx, user, &record, rev, k.answer, k.at)
+			return record.tokenRecord, err
+		})
+		return ctx.Err() == nil
+	})
+}
