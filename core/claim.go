@@ -21,7 +21,7 @@ func (e *Engine) claimsOf(ctx context.Context, w *wish, account ProviderAccount)
 	if !account.Known() {
 		return nil, nil
 	}
-	tokens, err := e.db.Lookup(ctx, "account", w.integration, account.Issuer, account.Tenant, account.Subject)
+	tokens, err := e.db.Lookup(ctx, "account", w.user, w.integration, account.Issuer, account.Tenant, account.Subject)
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +121,7 @@ func (e *Engine) externalHolder(ctx context.Context, w *wish) (string, []sealed.
 }
 
 func (e *Engine) externalKeys(ctx context.Context, user, integration, externalID string) ([][]string, error) {
-	tokens, err := e.db.Lookup(ctx, "external id", integration, externalID)
+	tokens, err := e.db.Lookup(ctx, "external id", user, integration, externalID)
 	if err != nil {
 		return nil, err
 	}

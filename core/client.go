@@ -66,7 +66,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	case http.StatusForbidden: // no reason to refresh, but the token may have been replaced under the request
 		renewed, ok = e.replaced(ctx, t.u.id, &record)
 	}
-	if !ok {
+	if !ok || p.allows(req, renewed.Variables) != nil { // connected anew in between, at other hosts
 		return resp, nil
 	}
 	body := req.Body
@@ -78,8 +78,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			return resp, nil //nolint:nilerr // the 401 is the answer then
 		}
 	}
-	_, _ = io.CopyN(io.Discard, resp.Body, 64<<10) // lets the connection be used again
-	_ = resp.Body.Close()
+	_ = resp.Body.Close() // not read to its end, which only the provider knows
 	return e.send(p, req, body, renewed.AccessToken)
 }
 
@@ -96,7 +95,9 @@ func (t *transport) prepare(req *http.Request) (tokenRecord, *provider, error) {
 	if err := p.allows(req, record.Variables); err != nil {
 		return record, nil, err
 	}
-	record, err = t.u.freshen(req.Context(), record)
+	if record, err = t.u.freshen(req.Context(), record); err == nil {
+		err = p.allows(req, record.Variables) // the account may have been connected anew, at other hosts
+	}
 	return record, p, err
 }
 
@@ -114,6 +115,12 @@ func (e *Engine) send(p *provider, req *http.Request, body io.ReadCloser, token 
 		return nil, &ProviderError{Integration: p.Name, Op: "request", Class: FailureTransient, Reason: err.Error(), err: err, setup: blocked(err)}
 	}
 	resp.Request = req
+	if k := p.APIKey; k != nil && k.In == KeyQuery { // servers that redirect repeat the query, and errors repeat URLs
+		if at, err := url.Parse(resp.Header.Get("Location")); err == nil && at.RawQuery != "" {
+			at.RawQuery = dropQuery(at.RawQuery, k.Name)
+			resp.Header.Set("Location", at.String())
+		}
+	}
 	return resp, nil
 }
 
@@ -162,6 +169,14 @@ func (p *provider) inject(req *http.Request, token crypto.Secret) {
 // setQuery sets one parameter of a query and leaves every other one as it is written.
 func setQuery(query, name, value string) string {
 	set := url.QueryEscape(name) + "=" + url.QueryEscape(value)
+	if query = dropQuery(query, name); query == "" {
+		return set
+	}
+	return query + "&" + set
+}
+
+// dropQuery removes one parameter of a query.
+func dropQuery(query, name string) string {
 	var kept []string
 	for part := range strings.SplitSeq(query, "&") {
 		raw, _, _ := strings.Cut(part, "=")
@@ -169,5 +184,5 @@ func setQuery(query, name, value string) string {
 			kept = append(kept, part)
 		}
 	}
-	return strings.Join(append(kept, set), "&")
+	return strings.Join(kept, "&")
 }

@@ -46,7 +46,9 @@ type ConnectInput struct {
 
 // ConnectSession is one attempt to connect an account. It is good for one callback, from one browser, until Expires.
 type ConnectSession struct {
-	ID string // for logs: polycred's own name it by this id
+	ID          string // for logs: polycred's own name it by this id
+	User        string // whose account it will be
+	Integration string
 	// Handle names the session to Engine.BeginConnect. Whoever has it may begin the flow in their browser, so hand it only
 	// to the person themselves.
 	Handle string
@@ -125,6 +127,27 @@ func (u *User) connect(ctx context.Context, in ConnectInput) (*ConnectSession, e
 	return e.connectSession(p, &record, handle)
 }
 
+// ConnectSession returns the session that a handle names, without URL and without binding it: for a page that tells a
+// person for which user and integration they are about to connect an account, before BeginConnect. A person who did not
+// begin that themselves should refuse: the account would become the other user's.
+// Errors: ErrSession for an unknown or finished session, ErrSessionExpired.
+func (e *Engine) ConnectSession(ctx context.Context, handle string) (*ConnectSession, error) {
+	record, _, err := e.session(ctx, sessionKey(stateOf(handle)))
+	switch {
+	case err != nil:
+	case record.Phase > sessionOpen:
+		err = fmt.Errorf("%w: it was used already", ErrSession)
+	case !e.now().Before(record.Expires.time()):
+		err = ErrSessionExpired
+	}
+	if err != nil {
+		return nil, fmt.Errorf("connect session: %w", err)
+	}
+	return &ConnectSession{
+		ID: record.ID, User: record.User, Integration: record.Integration, Handle: handle, Expires: record.Expires.time(),
+	}, nil
+}
+
 // BeginConnect binds a session that was made without a browser to this one, and returns it with its URL. A session is
 // bound once: the same browser gets the same URL again, any other ErrBrowser.
 // Errors: InputError, ErrSession for an unknown or finished session, ErrSessionExpired, ErrBrowser, ErrNotFound when the
@@ -180,7 +203,9 @@ func (e *Engine) beginConnect(ctx context.Context, handle, browser string) (*Con
 
 // connectSession is what the caller sees of a session, with the authorization URL (RFC 6749 §4.1.1) once it is bound.
 func (e *Engine) connectSession(p *provider, record *sessionRecord, handle string) (*ConnectSession, error) {
-	session := &ConnectSession{ID: record.ID, Handle: handle, Expires: record.Expires.time()}
+	session := &ConnectSession{
+		ID: record.ID, User: record.User, Integration: record.Integration, Handle: handle, Expires: record.Expires.time(),
+	}
 	if record.Phase == sessionUnbound {
 		return session, nil
 	}
@@ -260,17 +285,21 @@ func (e *Engine) sweepSessions(ctx context.Context) error {
 		tx := e.db.Begin(ctx)
 		swept := 0
 		for _, entry := range entries {
-			if entry[0] > due {
+			if len(entry) > 0 && entry[0] > due {
 				more = false
 				break
 			}
 			after = entry
+			if len(entry) != 2 { // entries are not sealed: whoever writes to the store can put anything there
+				e.tables.expiries.Unmark(tx, entry...)
+				swept++
+				continue
+			}
 			_, rev, err := e.tables.sessions.Get(ctx, entry[1])
 			var corrupt *sealed.CorruptError
 			switch {
-			case errors.As(err, &corrupt): // it stays, and keeps no other one
-				e.log.WarnContext(ctx, "a connect session cannot be read and stays", "error", err)
-				continue
+			case errors.As(err, &corrupt): // it stays where it is, and keeps no other one
+				e.log.WarnContext(ctx, "a connect session cannot be read and is never swept", "error", err)
 			case err == nil:
 				e.tables.sessions.Delete(tx, rev, entry[1])
 			case !errors.Is(err, storage.ErrNotFound):

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -37,6 +38,7 @@ type Engine struct {
 
 	providers sync.Map           // integration name → *provider, for cacheTTL
 	refreshes singleflight.Group // by user and credential
+	behind    sync.Map           // those of them that run behind a call
 	unsaved   sync.Map           // by the same → unsaved
 
 	mu     sync.Mutex     // guards ending against adding to work
@@ -89,7 +91,7 @@ func Open(ctx context.Context, store storage.Store, keks crypto.KEKs, o *Options
 
 // checkParts checks what an engine is made of.
 func checkParts(store storage.Store, keks crypto.KEKs) error {
-	if store == nil {
+	if v := reflect.ValueOf(store); store == nil || v.Kind() == reflect.Pointer && v.IsNil() {
 		return invalid("store", "is nil: open one with storage/badger, or storage/memory for tests")
 	}
 	if keks.Policy == nil {

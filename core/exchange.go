@@ -157,11 +157,18 @@ func (e *Engine) clientSecrets(ctx context.Context, p *provider, op string) ([]c
 		return nil, nil
 	}
 	secrets, _, err := e.secrets(ctx, p.Name)
-	if err != nil || len(secrets) > 0 {
-		return secrets, err
-	}
-	if _, err := e.freshProvider(ctx, p.Name); err != nil { // it was deleted in between
+	if err != nil {
 		return nil, err
+	}
+	// Read after the secrets: they may have been set since, together with another client or endpoint.
+	now, err := e.freshProvider(ctx, p.Name)
+	switch {
+	case err != nil: // it was deleted in between
+		return nil, err
+	case now.OAuth2 == nil || now.OAuth2.ClientID != p.OAuth2.ClientID || now.token.String() != p.token.String():
+		return nil, p.problem(op, FailureTransient, "the integration was changed at the same time; try again")
+	case len(secrets) > 0:
+		return secrets, nil
 	}
 	return nil, p.problem(op, FailurePermanent, "the integration has no client secret: call SetClientSecret")
 }

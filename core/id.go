@@ -72,6 +72,8 @@ const externalPrefix = "ext:"
 func cleanExternalID(id string) (string, error) {
 	id = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(id), externalPrefix))
 	switch {
+	case strings.HasPrefix(id, externalPrefix): // as a selector it would mean another account
+		return "", invalid("externalId", `begins with "ext:" twice`)
 	case id == "":
 		return "", invalid("externalId", "is empty: leave it out, or name the account")
 	case len(id) > maxExternalID:

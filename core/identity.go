@@ -54,7 +54,7 @@ func (e *Engine) identify(ctx context.Context, p *provider, answer *oauth.Answer
 func (p *provider) account(fields map[string]any, host string) (ProviderAccount, error) {
 	id := p.Integration.Identity
 	account := ProviderAccount{Issuer: host, Subject: oauth.Field(fields, id.SubjectPath)}
-	if p.OAuth2 != nil && p.OAuth2.Issuer != "" {
+	if p.OAuth2 != nil && p.OAuth2.Issuer != "" && !p.manyHosts() {
 		account.Issuer = p.OAuth2.Issuer
 	}
 	if id.TenantPath != "" {
@@ -70,6 +70,11 @@ func (p *provider) account(fields map[string]any, host string) (ProviderAccount,
 		return account, p.problem("identity", FailurePermanent, "the provider's answer has an account id that is too long")
 	}
 	return account, nil
+}
+
+// manyHosts reports whether accounts are asked for at a host that differs between them, within which alone a subject counts.
+func (p *provider) manyHosts() bool {
+	return p.Integration.Identity.Source == IdentityURL && p.identity != nil && p.identity.VariableHost()
 }
 
 // displayName makes a provider's text fit to be shown: one line of at most 200 characters.

@@ -45,7 +45,7 @@ type Options struct {
 	// EnvironmentProxy sends outbound requests through the proxy that HTTPS_PROXY and its kin name; names are then
 	// resolved by that proxy, which has to keep private addresses away itself. False means no proxy.
 	EnvironmentProxy bool
-	// ProviderTimeout bounds one call to a provider; 0 means 15 seconds.
+	// ProviderTimeout bounds one call to a provider; 0 means 15 seconds, 10 minutes is the most.
 	ProviderTimeout time.Duration
 
 	// TakeOver confirms that this store is the one to go on with, after it was restored, copied or moved to another disk or
@@ -99,8 +99,8 @@ func (o *Options) prepare() (Options, error) {
 	if p.ConnectTTL < 0 || p.ConnectTTL > 24*time.Hour {
 		return p, invalid("connectTtl", "must be between 0 and 24 hours")
 	}
-	if p.ProviderTimeout < 0 {
-		return p, invalid("providerTimeout", "must not be negative")
+	if p.ProviderTimeout < 0 || p.ProviderTimeout > 10*time.Minute {
+		return p, invalid("providerTimeout", "must be between 0 and 10 minutes")
 	}
 	if p.Unselected != Refuse && p.Unselected != Oldest {
 		return p, invalid("unselected", `must be "refuse" or "oldest"`)

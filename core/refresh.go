@@ -57,7 +57,15 @@ func (e *Engine) refreshBehind(ctx context.Context, user string, seen *tokenReco
 	if e.quarantined || seen.RefreshToken.IsZero() || seen.waits(e.now()) {
 		return
 	}
-	e.flight(ctx, user, seen)
+	key := user + "\x00" + seen.ID
+	if _, busy := e.behind.LoadOrStore(key, nil); busy { // each that joined would be remembered until the provider answers
+		return
+	}
+	flight := e.flight(ctx, user, seen)
+	go func() {
+		<-flight
+		e.behind.Delete(key)
+	}()
 }
 
 // forceRefresh is for a 401: the provider ended a token that looked good. It reports whether there is another one now.

@@ -51,7 +51,7 @@ func (u *User) locate(ctx context.Context, sel Selector) (string, error) {
 	if sel.Credential == "" {
 		return u.only(ctx, sel.Integration)
 	}
-	if id, ok := canonicalUUID(sel.Credential); ok {
+	if id, ok := canonicalUUID(strings.TrimSpace(sel.Credential)); ok {
 		return id, nil
 	}
 	return u.byExternalID(ctx, sel.Integration, sel.Credential)
@@ -150,10 +150,16 @@ func (u *User) pick(ctx context.Context, sel Selector) (string, error) {
 	if err := checkName(sel.Integration); err != nil {
 		return "", err
 	}
-	records, _, err := u.e.accountPage(ctx, u.id, sel.Integration, "", maxCandidates)
+	var records []credentialRecord
+	for record, err := range u.e.accounts(ctx, u.id, sel.Integration) {
+		if err != nil {
+			return "", err
+		}
+		if records = append(records, *record); len(records) == maxCandidates {
+			break
+		}
+	}
 	switch {
-	case err != nil:
-		return "", err
 	case len(records) == 0:
 		return "", u.e.notConnected(ctx, sel.Integration)
 	case len(records) == 1:

@@ -7,7 +7,10 @@ import (
 	"iter"
 
 	"github.com/polycred/polycred/storage"
+	"github.com/polycred/polycred/storage/sealed"
 )
+
+var errEntry = errors.New("an index entry of another form")
 
 // User is the handle of one connected user: everything that is done for that user's accounts goes through it, and it
 // can do no more than whoever asked for it may. Engine.User gives one with all rights. A User holds no resources, may be
@@ -22,6 +25,9 @@ type User struct {
 func (u *User) ID() string { return u.id }
 
 func (u *User) check() error {
+	if u.e == nil {
+		return invalid("user", "belongs to no engine: it comes from Engine.User")
+	}
 	if err := u.e.usable(); err != nil {
 		return err
 	}
@@ -190,6 +196,9 @@ func (e *Engine) accountPage(ctx context.Context, user, integration, after strin
 	}
 	keys := make([][]string, len(entries))
 	for i, entry := range entries {
+		if len(entry) != 3 { // entries are not sealed
+			return nil, "", &sealed.CorruptError{Table: "credentials by user", Key: entry, Err: errEntry}
+		}
 		keys[i] = []string{user, entry[2]}
 	}
 	rows, err := e.tables.credentials.GetMany(ctx, keys)
@@ -197,7 +206,8 @@ func (e *Engine) accountPage(ctx context.Context, user, integration, after strin
 		return nil, "", err
 	}
 	for i := range rows {
-		if rows[i].Rev != 0 { // else it was disconnected in between
+		// Else it was disconnected in between; index entries are not sealed, so what they say is checked.
+		if rows[i].Rev != 0 && rows[i].Value.Integration == integration {
 			records = append(records, rows[i].Value)
 		}
 	}

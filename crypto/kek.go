@@ -34,6 +34,8 @@ type LocalKEK struct {
 
 var _ tink.AEADWithContext = (*LocalKEK)(nil)
 
+var errEmptyKEK = errors.New("this LocalKEK holds no key: it comes from CreateKEK, OpenKEK or NewKEK")
+
 // NewKEK returns a key-encryption key that exists only in memory: for tests. What is sealed under it is lost with it.
 func NewKEK() (*LocalKEK, error) {
 	kek, _, err := makeKEK()
@@ -123,11 +125,17 @@ func (k *LocalKEK) Path() string { return k.path }
 
 // EncryptWithContext wraps a keyset; it is called by Tink.
 func (k *LocalKEK) EncryptWithContext(_ context.Context, plaintext, associated []byte) ([]byte, error) {
+	if k == nil || k.aead == nil {
+		return nil, errEmptyKEK
+	}
 	return k.aead.Encrypt(plaintext, associated)
 }
 
 // DecryptWithContext unwraps a keyset; it is called by Tink.
 func (k *LocalKEK) DecryptWithContext(_ context.Context, ciphertext, associated []byte) ([]byte, error) {
+	if k == nil || k.aead == nil {
+		return nil, errEmptyKEK
+	}
 	return k.aead.Decrypt(ciphertext, associated)
 }
 

@@ -128,6 +128,9 @@ func (t *Template) Variables() []string {
 	return slices.Compact(names)
 }
 
+// VariableHost reports whether the host depends on values that a person gives.
+func (t *Template) VariableHost() bool { return hasVariable(t.host.pieces) }
+
 // String returns the template as it was written.
 func (t *Template) String() string { return t.raw }
 
