@@ -16,6 +16,7 @@ type Integration struct {
 	// DisplayName is what people read; empty means Name.
 	DisplayName string `json:"displayName,omitempty" cbor:"2,keyasint,omitempty"`
 
+	// OAuth2 or APIKey is the auth scheme: how accounts are connected, and what requests carry.
 	OAuth2 *OAuth2 `json:"oauth2,omitempty" cbor:"3,keyasint,omitempty"`
 	APIKey *APIKey `json:"apiKey,omitempty" cbor:"4,keyasint,omitempty"`
 
@@ -50,6 +51,7 @@ type Integration struct {
 
 // OAuth2 is the authorization code grant (RFC 6749 §4.1) with PKCE S256 (RFC 7636).
 type OAuth2 struct {
+	// ClientID is what the provider gave the application when it was registered there.
 	ClientID string `json:"clientId" cbor:"1,keyasint"`
 	// ClientSecret is written together with the integration and never read back: it is empty in what polycred returns.
 	// Later ones are set with Engine.SetClientSecret.
@@ -71,6 +73,7 @@ type OAuth2 struct {
 	// authorization_response_iss_parameter_supported (RFC 9207 §3).
 	RequireIssuer bool `json:"requireIssuer,omitempty" cbor:"7,keyasint,omitempty"`
 
+	// Scopes are asked for in every authorization request (RFC 6749 §3.3). Which were granted stands in Credential.Scopes.
 	Scopes []string `json:"scopes,omitempty" cbor:"8,keyasint,omitempty"`
 	// ScopeSeparator stands between scopes; empty means a space.
 	ScopeSeparator string `json:"scopeSeparator,omitempty" cbor:"9,keyasint,omitempty"`

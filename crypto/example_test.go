@@ -103,16 +103,16 @@ func ExampleKeyset_Promote() {
 }
 
 // Two look-up values have the same token exactly when they are equal, and the token says nothing else.
-func ExampleIndex_Tokens() {
+func ExampleIndex_Lookups() {
 	index, err := crypto.NewIndex()
 	if err != nil {
 		log.Fatal(err)
 	}
-	stored, err := index.Tokens("external id", "ada@example.com")
+	stored, err := index.Lookups("external id", "ada@example.com")
 	if err != nil {
 		log.Fatal(err)
 	}
-	asked, err := index.Tokens("external id", "ada@example.com")
+	asked, err := index.Lookups("external id", "ada@example.com")
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -10,14 +10,14 @@ import (
 	"github.com/tink-crypto/tink-go/v2/tink"
 )
 
-// TokenSize is the length of an index token's PRF output in bytes; the key's id stands before it.
-const TokenSize = 16
+// LookupSize is the length in bytes of a look-up's PRF output; the key's id stands before it.
+const LookupSize = 16
 
-// Index is a blind index: it turns a value that is looked up by equality (an external id, a provider account) into a
-// token that says nothing about the value to who lacks the key. A PRF output carries no key id, so a token is the id of
-// the PRF key, four bytes, followed by TokenSize bytes of HMAC-SHA-256.
+// Index is a blind index: it turns a value that is looked up by equality (an external id, a provider account) into bytes
+// that say nothing about the value to who lacks the key, a look-up. A PRF output carries no key id, so a look-up is the id
+// of the PRF key, four bytes, followed by LookupSize bytes of HMAC-SHA-256.
 //
-// While a key is being replaced several are live: look-ups and claims go under each of [Index.Tokens]. An Index is
+// While a key is being replaced several are live: reads and claims go under each of [Index.Lookups]. An Index is
 // immutable and may be used concurrently.
 type Index struct {
 	ring
@@ -50,25 +50,25 @@ func UnwrapIndex(ctx context.Context, kek tink.AEADWithContext, wrapped, associa
 	return newIndex(handle)
 }
 
-// Tokens returns the token of a value under every live key, oldest key first. The parts are kept apart: ("ab", "c") and
-// ("a", "bc") have different tokens. Name what is looked up in the first part, so that equal values of different kinds
+// Lookups returns the look-up of a value under every live key, oldest key first. The parts are kept apart: ("ab", "c") and
+// ("a", "bc") have different look-ups. Name what is looked up in the first part, so that equal values of different kinds
 // differ.
-func (x *Index) Tokens(parts ...string) ([][]byte, error) {
+func (x *Index) Lookups(parts ...string) ([][]byte, error) {
 	input := make([]byte, 0, 128)
 	for _, part := range parts {
 		input = binary.AppendUvarint(input, uint64(len(part)))
 		input = append(input, part...)
 	}
-	tokens := make([][]byte, 0, len(x.ids))
+	lookups := make([][]byte, 0, len(x.ids))
 	for _, id := range x.ids {
-		out, err := x.set.PRFs[id].ComputePRF(input, TokenSize)
+		out, err := x.set.PRFs[id].ComputePRF(input, LookupSize)
 		if err != nil {
-			return nil, fmt.Errorf("index token: %w", err)
+			return nil, fmt.Errorf("index look-up: %w", err)
 		}
-		token := binary.BigEndian.AppendUint32(make([]byte, 0, 4+TokenSize), id)
-		tokens = append(tokens, append(token, out...))
+		lookup := binary.BigEndian.AppendUint32(make([]byte, 0, 4+LookupSize), id)
+		lookups = append(lookups, append(lookup, out...))
 	}
-	return tokens, nil
+	return lookups, nil
 }
 
 // Add returns an index with one key more, under which look-ups and claims go too, and the key's id.
@@ -81,7 +81,8 @@ func (x *Index) Add() (*Index, uint32, error) {
 	return next, id, err
 }
 
-// Promote returns an index whose primary key is id, so that the one before can be removed.
+// Promote returns an index whose primary key is id, so that the one before can be removed. A key that the index does not
+// hold is an error.
 func (x *Index) Promote(id uint32) (*Index, error) {
 	handle, err := x.promote(id)
 	if err != nil {
@@ -90,7 +91,7 @@ func (x *Index) Promote(id uint32) (*Index, error) {
 	return newIndex(handle)
 }
 
-// Remove returns an index without the key id, which must not be primary.
+// Remove returns an index without the key id. The primary key, and one that the index does not hold, are errors.
 func (x *Index) Remove(id uint32) (*Index, error) {
 	handle, err := x.remove(id)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 
 func tokens(t testing.TB, index *crypto.Index, parts ...string) [][]byte {
 	t.Helper()
-	got, err := index.Tokens(parts...)
+	got, err := index.Lookups(parts...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,8 +24,8 @@ func TestIndexTokens(t *testing.T) {
 	t.Parallel()
 	ctx, index, kek := t.Context(), newIndex(t), newKEK(t)
 	first := tokens(t, index, "external id", canary)
-	if len(first) != 1 || len(first[0]) != 4+crypto.TokenSize {
-		t.Fatalf("Tokens() = %x, want one of %d bytes", first, 4+crypto.TokenSize)
+	if len(first) != 1 || len(first[0]) != 4+crypto.LookupSize {
+		t.Fatalf("Lookups() = %x, want one of %d bytes", first, 4+crypto.LookupSize)
 	}
 	if id := binary.BigEndian.Uint32(first[0]); id != index.Primary() {
 		t.Errorf("token begins with key id %d, want %d", id, index.Primary())
@@ -40,11 +40,11 @@ func TestIndexTokens(t *testing.T) {
 	}
 	for name, other := range map[string]*crypto.Index{"the same": index, "a reopened": reopened} {
 		if diff := cmp.Diff(first, tokens(t, other, "external id", canary)); diff != "" {
-			t.Errorf("Tokens() of %s index (-want +got):\n%s", name, diff)
+			t.Errorf("Lookups() of %s index (-want +got):\n%s", name, diff)
 		}
 	}
 	if other := tokens(t, newIndex(t), "external id", canary); bytes.Equal(other[0][4:], first[0][4:]) {
-		t.Error("Tokens() under another key are the same, want different ones")
+		t.Error("Lookups() under another key are the same, want different ones")
 	}
 }
 
@@ -77,13 +77,13 @@ func TestIndexRotation(t *testing.T) {
 	}
 	both := tokens(t, added, "v")
 	if len(both) != 2 || !bytes.Equal(both[0], old[0]) || binary.BigEndian.Uint32(both[1]) != id {
-		t.Errorf("Tokens() after Add = %x, want %x and one under key %d", both, old, id)
+		t.Errorf("Lookups() after Add = %x, want %x and one under key %d", both, old, id)
 	}
 	if bytes.Equal(both[0][4:], both[1][4:]) {
-		t.Error("Tokens() under two keys are the same, want different ones")
+		t.Error("Lookups() under two keys are the same, want different ones")
 	}
 	if got := tokens(t, first, "v"); len(got) != 1 {
-		t.Errorf("Tokens() of the index that was added to = %x, want it unchanged", got)
+		t.Errorf("Lookups() of the index that was added to = %x, want it unchanged", got)
 	}
 
 	promoted, err := added.Promote(id)
@@ -91,14 +91,14 @@ func TestIndexRotation(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(both, tokens(t, promoted, "v")); diff != "" || promoted.Primary() != id {
-		t.Errorf("Tokens() after Promote differ, oldest first is the order (-want +got):\n%s", diff)
+		t.Errorf("Lookups() after Promote differ, oldest first is the order (-want +got):\n%s", diff)
 	}
 	last, err := promoted.Remove(first.Primary())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(both[1:], tokens(t, last, "v")); diff != "" {
-		t.Errorf("Tokens() after Remove (-want +got):\n%s", diff)
+		t.Errorf("Lookups() after Remove (-want +got):\n%s", diff)
 	}
 	if got, want := last.KeyIDs(), []uint32{id}; !slices.Equal(got, want) {
 		t.Errorf("KeyIDs() after Remove = %v, want %v", got, want)

@@ -83,7 +83,7 @@ func (k *Keyset) Add() (*Keyset, uint32, error) {
 	return next, id, err
 }
 
-// Promote returns a keyset whose primary key is id.
+// Promote returns a keyset whose primary key is id. A key that the keyset does not hold is an error.
 func (k *Keyset) Promote(id uint32) (*Keyset, error) {
 	handle, err := k.promote(id)
 	if err != nil {
@@ -92,7 +92,8 @@ func (k *Keyset) Promote(id uint32) (*Keyset, error) {
 	return newKeyset(handle)
 }
 
-// Remove returns a keyset without the key id, which must not be primary. What it sealed can never be opened again.
+// Remove returns a keyset without the key id. What it sealed can never be opened again. The primary key, and one that the
+// keyset does not hold, are errors.
 func (k *Keyset) Remove(id uint32) (*Keyset, error) {
 	handle, err := k.remove(id)
 	if err != nil {

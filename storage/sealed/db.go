@@ -95,7 +95,7 @@ func (db *DB) Project() string { return db.project.String() }
 // HasTokens reports whether the DB was opened with the tokens key-encryption key.
 func (db *DB) HasTokens() bool { return db.keks.Tokens != nil }
 
-// Lookup returns the blind-index tokens of a value, one for each live key, oldest first. Use them as key parts: look
+// Lookup returns the blind-index look-ups of a value, one for each live key, oldest first. Use them as key parts: look
 // under each, and claim under each. Name in the first part what kind of value it is. Errors are those of the store, when
 // the keysets had to be read again.
 func (db *DB) Lookup(ctx context.Context, parts ...string) ([]string, error) {
@@ -103,13 +103,13 @@ func (db *DB) Lookup(ctx context.Context, parts ...string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := k.index.Tokens(parts...)
+	lookups, err := k.index.Lookups(parts...)
 	if err != nil {
 		return nil, err
 	}
-	texts := make([]string, len(tokens))
-	for i, token := range tokens {
-		texts[i] = string(token)
+	texts := make([]string, len(lookups))
+	for i, lookup := range lookups {
+		texts[i] = string(lookup)
 	}
 	return texts, nil
 }

@@ -20,7 +20,8 @@ func NewIndex(db *DB, tag byte, name string) *Index {
 }
 
 // Scan returns up to limit entries (0: storage.DefaultLimit) that begin with prefix, in order, behind the entry after
-// (nil: from the first). More says that others follow; the last entry is then the next after.
+// (nil: from the first). More says that others follow; the last entry is then the next after. Errors: *CorruptError, and
+// those of the store.
 func (x *Index) Scan(ctx context.Context, prefix, after []string, limit int) (entries [][]string, more bool, err error) {
 	r := x.db.span(x.tag, prefix, after, limit)
 	r.KeysOnly = true

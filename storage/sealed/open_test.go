@@ -38,7 +38,7 @@ func TestOpenAgain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !slices.Equal(a, b) || len(a) != 1 || len(a[0]) != 4+crypto.TokenSize {
+		if !slices.Equal(a, b) || len(a) != 1 || len(a[0]) != 4+crypto.LookupSize {
 			t.Errorf("Lookup() of two openers = %q and %q, want one equal token", a, b)
 		}
 	}

@@ -59,7 +59,8 @@ func (t *Table[T]) Get(ctx context.Context, key ...string) (T, storage.Rev, erro
 	return v, item.Rev, nil
 }
 
-// GetMany returns one row for each key, in the same order.
+// GetMany returns one row for each key, in the same order; the errors are those of Get, but that a record which is not
+// there is a row with Rev 0.
 func (t *Table[T]) GetMany(ctx context.Context, keys [][]string) ([]Row[T], error) {
 	if len(keys) == 0 {
 		return nil, nil
@@ -85,8 +86,8 @@ func (t *Table[T]) GetMany(ctx context.Context, keys [][]string) ([]Row[T], erro
 	return rows, nil
 }
 
-// List returns up to limit records whose keys begin with prefix, in order of their keys, behind the key after (nil:
-// from the first). More says that others follow; the last row's Key is then the next after.
+// List returns up to limit records (0: storage.DefaultLimit) whose keys begin with prefix, in order of their keys, behind the key after (nil:
+// from the first). More says that others follow; the last row's Key is then the next after. Errors: those of Get.
 func (t *Table[T]) List(ctx context.Context, prefix, after []string, limit int) (rows []Row[T], more bool, err error) {
 	r := t.db.span(t.spec.Tag, prefix, after, limit)
 	page, err := t.db.store.Scan(ctx, r)
