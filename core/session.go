@@ -1,6 +1,20 @@
 package core
 
-import "github.com/polycred/polycred/crypto"
+import (
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/polycred/polycred/crypto"
+	"github.com/polycred/polycred/storage"
+	"github.com/polycred/polycred/storage/sealed"
+)
+
+// sessionRetention is how long the outcome of a connect session can be asked for after the session expired.
+const sessionRetention = time.Hour
 
 // sessionPhase is how far a connect session is.
 type sessionPhase uint8
@@ -41,4 +55,79 @@ type sessionRecord struct {
 	Credential string `cbor:"31,keyasint,omitempty"` // the outcome: a credential, or
 	Code       string `cbor:"32,keyasint,omitempty"` // the code of an error and
 	Text       string `cbor:"33,keyasint,omitempty"` // its text
+}
+
+// stateOf returns the state parameter of the session that a handle names. The store holds only a digest of the state.
+func stateOf(handle string) string {
+	return base64.RawURLEncoding.EncodeToString(digest("state", handle))
+}
+
+func sessionKey(state string) string { return string(digest("session", state)) }
+
+// session reads a session; ErrSession says that there is none.
+func (e *Engine) session(ctx context.Context, key string) (sessionRecord, storage.Rev, error) {
+	if err := e.usable(); err != nil {
+		return sessionRecord{}, 0, err
+	}
+	record, rev, err := e.tables.sessions.Get(ctx, key)
+	if errors.Is(err, storage.ErrNotFound) {
+		return record, 0, fmt.Errorf("%w: it is unknown, or was finished long ago; start again", ErrSession)
+	}
+	return record, rev, err
+}
+
+// sweepAt is when the session may go, as a key part that sorts by time.
+func (r *sessionRecord) sweepAt() string { return timeKey(r.Expires.time().Add(sessionRetention)) }
+
+func timeKey(t time.Time) string {
+	return string(binary.BigEndian.AppendUint64(nil, uint64(max(t.UnixMilli(), 0))))
+}
+
+// sweepSessions removes the sessions whose outcome nobody can ask for any more. A batch holds a few dozen of them.
+func (e *Engine) sweepSessions(ctx context.Context) error {
+	if e.usable() != nil {
+		return nil
+	}
+	due := timeKey(e.now())
+	for after := []string(nil); ; {
+		entries, more, err := e.tables.expiries.Scan(ctx, nil, after, 64)
+		if err != nil {
+			return err
+		}
+		tx := e.db.Begin(ctx)
+		swept := 0
+		for _, entry := range entries {
+			if len(entry) > 0 && entry[0] > due {
+				more = false
+				break
+			}
+			after = entry
+			if len(entry) != 2 { // entries are not sealed: whoever writes to the store can put anything there
+				e.tables.expiries.Unmark(tx, entry...)
+				swept++
+				continue
+			}
+			_, rev, err := e.tables.sessions.Get(ctx, entry[1])
+			var corrupt *sealed.CorruptError
+			switch {
+			case errors.As(err, &corrupt): // it stays where it is, and keeps no other one
+				e.log.WarnContext(ctx, "a connect session cannot be read and is never swept", "error", err)
+			case err == nil:
+				e.tables.sessions.Delete(tx, rev, entry[1])
+			case !errors.Is(err, storage.ErrNotFound):
+				return err
+			}
+			e.tables.expiries.Unmark(tx, entry...)
+			swept++
+		}
+		if swept == 0 && !more {
+			return nil
+		}
+		if err := tx.Commit(ctx); err != nil && !conflicted(err) { // after a conflict the next minute tries again
+			return err
+		}
+		if !more {
+			return nil
+		}
+	}
 }

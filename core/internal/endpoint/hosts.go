@@ -136,6 +136,3 @@ func (r hostRule) allows(asked origin, values map[string]string) bool {
 	host, err := r.host.expand(values)
 	return err == nil && host == asked.host
 }
-
-// Patterns returns the patterns as they were written.
-func (h *Hosts) Patterns() []string { return slices.Clone(h.patterns) }
