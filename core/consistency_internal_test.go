@@ -36,7 +36,9 @@ func TestConsistencyUnderRandomUse(t *testing.T) {
 					})
 				}
 				workers.Wait()
-				c.e.work.Wait()
+				if err := c.e.Close(); err != nil { // waits for what runs behind
+					t.Error(err)
+				}
 				if c.done.Load() == 0 {
 					t.Error("operations that succeeded = 0, want most")
 				}
