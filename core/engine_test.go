@@ -3,6 +3,7 @@ package core_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -27,6 +28,14 @@ func newKEK(t *testing.T) *crypto.LocalKEK {
 	return kek
 }
 
+// wantClean searches an error that goes through no world for secrets.
+func wantClean(t *testing.T, err error) {
+	t.Helper()
+	if text := fmt.Sprintf("%v %+v %#v", err, err, err); leaked(text) != "" {
+		t.Errorf("an error holds a secret: %s", text)
+	}
+}
+
 func TestOpenRefuses(t *testing.T) {
 	t.Parallel()
 	kek := newKEK(t)
@@ -49,6 +58,7 @@ func TestOpenRefuses(t *testing.T) {
 		"an allowed host without a port": {memory.New(), both, core.Options{PrivateHosts: []string{"localhost"}}, "privateHosts"},
 	} {
 		_, err := core.Open(t.Context(), c.store, c.keks, &c.opts)
+		wantClean(t, err)
 		var input *core.InputError
 		if !errors.As(err, &input) || input.Field != c.field {
 			t.Errorf("%s: Open = %v, want an InputError about %s", name, err, c.field)
@@ -92,6 +102,7 @@ func TestOpenSeveralProjects(t *testing.T) {
 	}
 	w.opts.Project = ""
 	_, err = core.Open(t.Context(), w.store, w.keks, &w.opts)
+	_ = w.note(err)
 	var several *sealed.ProjectsError
 	if !errors.As(err, &several) || len(several.Projects) != 2 {
 		t.Errorf("Open without a project = %v, want a ProjectsError with both", err)
@@ -155,7 +166,9 @@ func TestSecurity21KEKInStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, keks := range map[string]crypto.KEKs{"tokens": {Tokens: bad, Policy: good}, "policy": {Tokens: good, Policy: bad}} {
-		if _, err := core.Open(t.Context(), store, keks, nil); !errors.Is(err, core.ErrKEKInStore) {
+		_, err := core.Open(t.Context(), store, keks, nil)
+		wantClean(t, err)
+		if !errors.Is(err, core.ErrKEKInStore) {
 			t.Errorf("%s: Open = %v, want %v", name, err, core.ErrKEKInStore)
 		}
 	}
