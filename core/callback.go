@@ -33,14 +33,15 @@ type ConnectResult struct {
 // Callback finishes a connect session: it checks that state, integration and browser belong together, spends the code,
 // finds out which account answered, applies the rules and stores the credential, all or nothing.
 //
-// A session is good for one callback. The same browser coming again gets the stored outcome and nothing is exchanged: an
-// error then has the text and the sentinel of the first time, but not its type; while the exchange runs it waits. Once the browser has matched, a result with User and ReturnURL stands beside the
-// error too, so that the person can be led back.
+// A session is good for one callback. The same browser coming again gets the stored outcome and nothing is exchanged:
+// an error then has the text and the sentinel of the first time, but not its type; while the exchange runs it waits.
+// Once the browser has matched, a result with User and ReturnURL stands beside the error too, so that the person can be
+// led back.
 //
 // Errors: InputError; ErrSession for an unknown, foreign or lost session, ErrSessionExpired, ErrBrowser: nothing was
-// changed. ErrDenied, ProviderError (with ErrMisconfigured where the operator has to act), and those of the rules: ErrAlreadyConnected, AmbiguousError, ErrAccountMismatch,
-// ErrAccountConnected, ErrExternalID, ErrNotFound when the account to be reconnected is gone, ErrDeleting: the session
-// is used up, no account was changed.
+// changed. ErrDenied, ProviderError (with ErrMisconfigured where the operator has to act), and those of the rules:
+// ErrAlreadyConnected, AmbiguousError, ErrAccountMismatch, ErrAccountConnected, ErrExternalID, ErrNotFound when the
+// account to be reconnected is gone, ErrDeleting: the session is used up, no account was changed.
 func (e *Engine) Callback(ctx context.Context, in CallbackInput) (*ConnectResult, error) {
 	result, err := e.callback(ctx, in)
 	if err != nil {

@@ -16,9 +16,11 @@ import (
 // Client returns an HTTP client that acts as exactly the account that sel names, which it resolves now. Each request is
 // sent with a valid token, which replaces whatever authorisation the request has, and goes only to hosts that the
 // integration lists (Integration.AllowedHosts). A 401 makes it refresh the token, at most once a minute, and repeat the
-// request, if its body can be read again (http.Request.GetBody); otherwise the 401 is returned. Redirects are followed on
-// the same host; one that leads elsewhere is returned as it is, so that no token follows it; the Transport alone, in
-// another http.Client, refuses to follow it. The body of a response is the caller's to bound and to close.
+// request, if its body can be read again (http.Request.GetBody); otherwise the 401 is returned. A 403 repeats it once
+// if the token was replaced under it, because some providers end the old token before they answer a refresh. Redirects
+// are followed on the same host; one that leads elsewhere is returned as it is, so that no token follows it; the
+// Transport alone, in another http.Client, refuses to follow it. The body of a response is the caller's to bound and to
+// close.
 //
 // Errors of Client are those of User.Credential. Errors of its requests wrap ErrHostNotAllowed, those of User.Token, or
 // a ProviderError; http.Client puts the request's own URL around them, to which nothing secret was added.
@@ -75,7 +77,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			return resp, nil // the body cannot be sent again; the next request has the new token
 		}
 		if body, err = req.GetBody(); err != nil {
-			return resp, nil //nolint:nilerr // the 401 is the answer then
+			return resp, nil //nolint:nilerr // the first answer counts then
 		}
 	}
 	_ = resp.Body.Close() // not read to its end, which only the provider knows

@@ -38,7 +38,7 @@ type ConnectInput struct {
 
 // ConnectSession is one attempt to connect an account. It is good for one callback, from one browser, until Expires.
 type ConnectSession struct {
-	ID          string // for logs: polycred's own name it by this id
+	ID          string // names it in log lines
 	User        string // whose account it will be
 	Integration string
 	// Handle names the session to Engine.BeginConnect. Whoever has it may begin the flow in their browser, so hand it only
@@ -52,8 +52,9 @@ type ConnectSession struct {
 // Connect begins to connect an account over OAuth and returns the session. Nothing is changed but that session is
 // stored; the account is there once Engine.Callback returned it.
 //
-// Errors: InputError, ErrNotFound for the integration or Into, ErrDeleting, and what the rules say of the accounts there
-// are: ErrAlreadyConnected, AmbiguousError, ErrExternalID; ErrMisconfigured when the integration has no client secret. The rules are applied again when the account answers.
+// Errors: InputError, ErrNotFound for the integration or Into, ErrDeleting, and what the rules say of the accounts
+// there are: ErrAlreadyConnected, AmbiguousError, ErrExternalID; ErrMisconfigured when the integration has no client
+// secret. The rules are applied again when the account answers.
 func (u *User) Connect(ctx context.Context, in ConnectInput) (*ConnectSession, error) {
 	session, err := u.connect(ctx, in)
 	if err != nil {

@@ -49,8 +49,8 @@ type Engine struct {
 // cacheTTL is how long an integration is used as it was read.
 const cacheTTL = 5 * time.Second
 
-// Open opens a project of store; o may be nil. keks.Policy is needed; without keks.Tokens the engine can declare integrations and
-// nothing else. The store stays the caller's: close the engine first, then the store.
+// Open opens a project of store; o may be nil. keks.Policy is needed; without keks.Tokens the engine can declare
+// integrations and nothing else. The store stays the caller's: close the engine first, then the store.
 //
 // Open one engine for a store and project: a second one, in this process or another, does not know which tokens the
 // first is refreshing, and two that spend the same refresh token can end an account's grant.
@@ -167,8 +167,8 @@ func (e *Engine) Quarantined() bool { return e.quarantined }
 func (e *Engine) User(id string) *User { return &User{e: e, id: id} }
 
 // Run does the engine's background work until ctx is done, and then returns nil: it removes connect sessions that
-// expired, and stores refreshed tokens that the store could not take at first. Call it once, in a goroutine of its own, in every process, and end its context before Close: a Run that is
-// left over returns ErrClosed within a minute.
+// expired, and stores refreshed tokens that the store could not take at first. Call it once, in a goroutine of its own,
+// in every process, and end its context before Close: a Run that is left over returns ErrClosed within a minute.
 func (e *Engine) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -189,8 +189,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 }
 
-// Close ends the engine and waits for what must not be cut off: refreshes, callbacks and keys that are being tried. Each
-// ends by itself within a few times Options.ProviderTimeout. It does not close the store. Later calls give ErrClosed; closing twice is no error.
+// Close ends the engine and waits for what must not be cut off: refreshes, callbacks and keys that are being tried.
+// Each ends by itself within a few times Options.ProviderTimeout. It does not close the store. Later calls give
+// ErrClosed; closing twice is no error.
 func (e *Engine) Close() error {
 	e.mu.Lock()
 	e.ending.Store(true)

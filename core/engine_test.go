@@ -113,7 +113,7 @@ func TestOpenSeveralProjects(t *testing.T) {
 	}
 }
 
-// TestOpenPolicyOnly is security 21: who declares integrations needs only the policy key, and reads no token with it.
+// Who declares integrations needs only the policy key, and reads no token with it.
 func TestSecurity21PolicyOnly(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil, func(*core.Options) {})

@@ -10,8 +10,9 @@ import (
 )
 
 // What a caller branches on, with errors.Is. Every error of this package wraps at most one of them, but for
-// ErrMisconfigured, which comes together with ErrProvider; the text around it says which thing is concerned and what to do. No error text ever contains a token, a secret, or anything that a
-// provider wrote. [Message] turns any of them into words for the person at the screen.
+// ErrMisconfigured, which comes together with ErrProvider; the text around it says which thing is concerned and what to
+// do. No error text ever contains a token, a secret, or anything that a provider wrote but a known error code. [Message]
+// turns any of them into words for the person at the screen.
 var (
 	// ErrInvalid: the input is malformed; see InputError. Nothing was changed.
 	ErrInvalid = errors.New("invalid input")
@@ -62,8 +63,8 @@ var (
 	// ErrHostNotAllowed: the integration does not list the host of a request.
 	ErrHostNotAllowed = errors.New("host is not allowed")
 
-	// ErrQuarantined: the store is a copy, or was moved to another disk or machine; it refreshes nothing until Options.TakeOver confirms that the
-	// other one is gone.
+	// ErrQuarantined: the store is a copy, or was moved to another disk or machine; it refreshes nothing until
+	// Options.TakeOver confirms that the other one is gone.
 	ErrQuarantined = errors.New("store is quarantined")
 	// ErrKEKInStore: the key-encryption key lies in the store's directory, where a backup would take both.
 	ErrKEKInStore = errors.New("key-encryption key lies inside the store")

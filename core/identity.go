@@ -72,7 +72,8 @@ func (p *provider) account(fields map[string]any, host string) (ProviderAccount,
 	return account, nil
 }
 
-// manyHosts reports whether accounts are asked for at a host that differs between them, within which alone a subject counts.
+// manyHosts reports whether accounts are asked for at a host that differs between them, within which alone a subject
+// counts.
 func (p *provider) manyHosts() bool {
 	return p.Integration.Identity.Source == IdentityURL && p.identity != nil && p.identity.VariableHost()
 }

@@ -26,9 +26,9 @@ type Integration struct {
 	Identity Identity `json:"identity,omitzero" cbor:"5,keyasint,omitempty"`
 
 	// AllowedHosts are the hosts that requests with an account of this integration may go to (User.Client):
-	// "api.example.com",
-	// "*.example.com" (one label), "{subdomain}.example.com", "{instance_url}", each with ":port" where it is not 443.
-	// Plain http needs "http://" here ("http://127.0.0.1:9000") and the exact host and port in Options.PrivateHosts. Empty means none.
+	// "api.example.com", "*.example.com" (one label), "{subdomain}.example.com", "{instance_url}", each with ":port" where
+	// it is not 443. Plain http needs "http://" here ("http://127.0.0.1:9000") and the exact host and port in
+	// Options.PrivateHosts. Empty means none.
 	AllowedHosts []string `json:"allowedHosts,omitempty" cbor:"6,keyasint,omitempty"`
 
 	// Variables are the names that URLs and hosts may contain in braces, and what their values must look like. A person

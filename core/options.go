@@ -48,8 +48,9 @@ type Options struct {
 	// ProviderTimeout bounds one call to a provider; 0 means 15 seconds, 10 minutes is the most.
 	ProviderTimeout time.Duration
 
-	// TakeOver confirms that this store is the one to go on with, after it was restored, copied or moved to another disk or
-	// machine, and that no other copy is in use. Set it for one start: left on, it lifts every later quarantine unseen. False means that such a store is quarantined: valid tokens are given out, nothing is refreshed.
+	// TakeOver confirms that this store is the one to go on with, after it was restored, copied or moved to another
+	// disk or machine, and that no other copy is in use. Set it for one start: left on, it lifts every later quarantine
+	// unseen. False means that such a store is quarantined: valid tokens are given out, nothing is refreshed.
 	TakeOver bool
 
 	// Now is the clock; nil means time.Now. It is called concurrently.

@@ -36,10 +36,13 @@ func (e *Engine) refresh(ctx context.Context, user string, seen *tokenRecord) (t
 	}
 }
 
+// flightKey names a credential among the refreshes under way. No user id holds a NUL.
+func flightKey(user, id string) string { return user + "\x00" + id }
+
 // flight begins a refresh, or joins the one under way. Nobody has to read the result.
 func (e *Engine) flight(ctx context.Context, user string, record *tokenRecord) <-chan singleflight.Result {
 	seen := *record
-	return e.refreshes.DoChan(user+"\x00"+seen.ID, func() (any, error) {
+	return e.refreshes.DoChan(flightKey(user, seen.ID), func() (any, error) {
 		done, err := e.begin()
 		if err != nil {
 			return tokenRecord{}, err
@@ -57,7 +60,7 @@ func (e *Engine) refreshBehind(ctx context.Context, user string, seen *tokenReco
 	if e.quarantined || seen.RefreshToken.IsZero() || seen.waits(e.now()) {
 		return
 	}
-	key := user + "\x00" + seen.ID
+	key := flightKey(user, seen.ID)
 	if _, busy := e.behind.LoadOrStore(key, nil); busy { // each that joined would be remembered until the provider answers
 		return
 	}
@@ -207,7 +210,7 @@ func (p *provider) tokenURL(vars map[string]string) (string, error) {
 func (e *Engine) refreshed(ctx context.Context, user string, spent *credentialRecord, rev storage.Rev, answer *oauth.Answer, now time.Time) (credentialRecord, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	key, record := user+"\x00"+spent.ID, *spent
+	key, record := flightKey(user, spent.ID), *spent
 	record.renew(answer, now)
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		tx := e.db.Begin(ctx)

@@ -38,8 +38,8 @@ func (r *tokenRecord) token() Token {
 }
 
 // TokenSource returns a source of tokens of exactly the account that sel names, for libraries that take one. It resolves
-// sel now; each Token call then does what User.Token does, with ctx, and its result holds no refresh token. It
-// keeps the token fresh itself, so do not put a cache before it: build a client as &http.Client{Transport:
+// sel now; each Token call then does what User.Token does, with ctx, and its result holds no refresh token. It keeps
+// the token fresh itself, so do not put a cache before it: build a client as &http.Client{Transport:
 // &oauth2.Transport{Source: source}}, not with oauth2.NewClient or oauth2.ReuseTokenSource, which keep a token beyond a
 // disconnect. An expiry is by Options.Now, oauth2.Token.Valid goes by real time. It may be used concurrently.
 // Errors: those of User.Credential.

@@ -21,14 +21,15 @@ type unsaved struct {
 
 // kept returns the answer that waits to be stored over this record.
 func (e *Engine) kept(user string, record *credentialRecord) (unsaved, bool) {
-	v, ok := e.unsaved.Load(user + "\x00" + record.ID)
+	key := flightKey(user, record.ID)
+	v, ok := e.unsaved.Load(key)
 	if !ok {
 		return unsaved{}, false
 	}
 	if k := v.(unsaved); record.RefreshToken.Equal(k.spent) && record.Refreshed <= toMillis(k.at) {
 		return k, true
 	}
-	e.unsaved.Delete(user + "\x00" + record.ID) // somebody has connected it again
+	e.unsaved.Delete(key) // somebody has connected it again
 	return unsaved{}, false
 }
 

@@ -9,10 +9,10 @@ import (
 
 // Secret is a string that must not be seen: a token, a client secret, an API key, a PKCE verifier.
 //
-// It prints a placeholder under every verb of fmt that prints a value and in every slog handler, and encoding/json, encoding/gob,
-// encoding/xml and CBOR fail on it instead of writing or silently losing it. Only [Secret.Reveal] gives the text out.
-// The zero value is the empty secret. Secrets are compared with [Secret.Equal]; == compares identity, not text.
-// A Secret is immutable and may be used concurrently.
+// It prints a placeholder under every verb of fmt that prints a value and in every slog handler, and encoding/json,
+// encoding/gob, encoding/xml and CBOR fail on it instead of writing or silently losing it. Only [Secret.Reveal] gives
+// the text out. The zero value is the empty secret. Secrets are compared with [Secret.Equal]; == compares identity, not
+// text. A Secret is immutable and may be used concurrently.
 //
 // It is an array of one pointer for two reasons: fmt cannot call methods of a field that is not exported and would
 // print a string there, but it prints only the address of a nested pointer; and the codec of storage/sealed, which is

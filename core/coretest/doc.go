@@ -6,7 +6,7 @@
 //   - [Browser] is what a person holds: cookies, and redirects that are followed.
 //   - [Clock] is the time, for the engine and the server alike.
 //
-// Nothing here needs a [testing.TB], so an example program can use the server as its demo provider. Nothing here is
+// Only [NewEngine] needs a testing.TB: an example program can use the server as its demo provider. Nothing here is
 // meant to be reached from another machine, and nothing sleeps: a test that must know that a request is under way
 // asks [OAuthServer.WaitForCalls], and one that must keep it there sets [Fault.Hold].
 //

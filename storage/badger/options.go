@@ -14,10 +14,11 @@ type Options struct {
 	// Logger receives what Badger and the store have to say. Nil means slog.Default.
 	Logger *slog.Logger
 
-	// MinFree is how many bytes must be free on the directory's file system for Apply to write; Open needs
-	// this, or less where little is left to finish. Zero means what Badger's background work can need at worst, which follows from the state of the store:
-	// about 75 MiB for an empty one, 160 MiB at 100 MB, 320 MiB at 500 MB, and more while much is being written. With a
-	// smaller value the process can die: Badger is killed by SIGBUS when the disk is full.
+	// MinFree is how many bytes must be free on the directory's file system for Apply to write; Open needs this, or
+	// less where little is left to finish. Zero means what Badger's background work can need at worst, which follows
+	// from the state of the store: about 75 MiB for an empty one, 160 MiB at 100 MB, 320 MiB at 500 MB, and more while
+	// much is being written. With a smaller value the process can die: Badger is killed by SIGBUS when the disk is
+	// full.
 	MinFree uint64
 
 	// FreeSpace returns how many bytes are free for the directory. Where it fails, Apply and Open fail with its error

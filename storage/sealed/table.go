@@ -86,8 +86,9 @@ func (t *Table[T]) GetMany(ctx context.Context, keys [][]string) ([]Row[T], erro
 	return rows, nil
 }
 
-// List returns up to limit records (0: storage.DefaultLimit) whose keys begin with prefix, in order of their keys, behind the key after (nil:
-// from the first). More says that others follow; the last row's Key is then the next after. Errors: those of Get.
+// List returns up to limit records (0: storage.DefaultLimit) whose keys begin with prefix, in order of their keys,
+// behind the key after (nil: from the first). More says that others follow; the last row's Key is then the next after.
+// Errors: those of Get.
 func (t *Table[T]) List(ctx context.Context, prefix, after []string, limit int) (rows []Row[T], more bool, err error) {
 	r := t.db.span(t.spec.Tag, prefix, after, limit)
 	page, err := t.db.store.Scan(ctx, r)
