@@ -43,6 +43,12 @@ type Integration struct {
 	// OtherAccount says what happens when another provider account answers than the one to be reconnected (rule 3).
 	OtherAccount OtherAccount `json:"otherAccount,omitempty" cbor:"10,keyasint,omitempty"`
 
+	// Settings are what a person sets for each configuration of an account; see User.UpdateConfiguration.
+	Settings []Input `json:"settings,omitempty" cbor:"12,keyasint,omitempty"`
+	// Setup are what a person has to say once an account is authorised, before it can be used: the account is PENDING until
+	// each required one has a value; see User.CompleteSetup.
+	Setup []Input `json:"setup,omitempty" cbor:"13,keyasint,omitempty"`
+
 	Created time.Time `json:"created,omitzero" cbor:"-"` // set by polycred
 	Updated time.Time `json:"updated,omitzero" cbor:"-"` // set by polycred
 	// Revision is the state that was read; UpdateIntegration refuses any other than the stored one. Set by polycred.

@@ -14,6 +14,9 @@ type Selector struct {
 	// a UUID is reachable only with "ext:". Empty: the only valid account of the integration, or what Options.Unselected
 	// says when there are several.
 	Credential string
+	// Configuration is the id or external id ("ext:" before it is allowed) of a configuration, which names its account too;
+	// beside Credential it has to belong to that account. Empty: the account's default configuration, where one matters.
+	Configuration string
 }
 
 // String returns the selector as errors show it.
