@@ -20,6 +20,7 @@ type KeyInput struct {
 	AllowMultiple bool              // as in ConnectInput
 	Into          string            // as in ConnectInput
 	ExternalID    string            // as in ConnectInput
+	Label         string            // as in ConnectInput
 	Variables     map[string]string // as in ConnectInput
 }
 
@@ -27,7 +28,8 @@ type KeyInput struct {
 // stored only when the provider accepts it; the rules are those of Connect.
 //
 // Errors: InputError, ErrKeyRejected, ProviderError, ErrNotFound, ErrDeleting, ErrConflict when the integration became one
-// with OAuth meanwhile, ErrAlreadyConnected, AmbiguousError, ErrAccountMismatch, ErrAccountConnected, ErrExternalID.
+// with OAuth meanwhile, ErrAlreadyConnected, AmbiguousError, ErrAccountMismatch, ErrAccountConnected, ErrExternalID,
+// ErrPermission, ErrHiddenConflict.
 func (u *User) AddKey(ctx context.Context, in KeyInput) (Credential, error) {
 	record, err := u.addKey(ctx, in)
 	if err != nil {
@@ -66,7 +68,7 @@ func (u *User) addKey(ctx context.Context, in KeyInput) (credentialRecord, error
 	if g.variables, err = p.checkVariables(in.Variables); err != nil {
 		return none, err
 	}
-	if g.wish, err = u.wish(ctx, p, in.AllowMultiple, in.Into, in.ExternalID); err != nil {
+	if g.wish, err = u.wish(ctx, p, asked{in.AllowMultiple, in.Into, in.ExternalID, in.Label}); err != nil {
 		return none, err
 	}
 	if g.account, err = u.e.tryKey(ctx, p, g); err != nil {

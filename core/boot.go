@@ -31,13 +31,17 @@ func (e *Engine) bootUp(ctx context.Context) error {
 				"project", e.Project())
 			return nil
 		}
+		quarantined := record.Quarantined
 		if place == "" {
 			place = record.Place
 		}
 		record = bootRecord{Boot: e.boot, Place: place, Started: toMillis(e.now())}
 		tx := e.db.Begin(ctx)
 		e.tables.boots.Put(tx, &record, rev)
-		switch err := tx.Commit(ctx); {
+		if moved || quarantined {
+			e.tellOperator(tx, EventTakenOver, "take_over", "", nil)
+		}
+		switch err := e.kernel.Commit(ctx, tx); {
 		case conflicted(err): // another process boots at the same time
 			continue
 		case errors.Is(err, storage.ErrFull):

@@ -41,7 +41,8 @@ type ConnectResult struct {
 // Errors: InputError; ErrSession for an unknown, foreign or lost session, ErrSessionExpired, ErrBrowser: nothing was
 // changed. ErrDenied, ProviderError (with ErrMisconfigured where the operator has to act), and those of the rules:
 // ErrAlreadyConnected, AmbiguousError, ErrAccountMismatch, ErrAccountConnected, ErrExternalID, ErrNotFound when the
-// account to be reconnected is gone, ErrDeleting: the session is used up, no account was changed.
+// account to be reconnected is gone, ErrDeleting, ErrPermission, ErrHiddenConflict: the session is used up, no account
+// was changed.
 func (e *Engine) Callback(ctx context.Context, in CallbackInput) (*ConnectResult, error) {
 	result, err := e.callback(ctx, in)
 	if err != nil {
@@ -59,37 +60,56 @@ func (e *Engine) callback(ctx context.Context, in CallbackInput) (*ConnectResult
 	if err := checkName(in.Integration); err != nil {
 		return nil, err
 	}
-	for name, values := range in.Values {
-		if len(values) > 1 && (name == "state" || name == "code" || name == "iss" || name == "error") {
-			return nil, invalid(name, "is there twice (RFC 6749 §3.1)")
-		}
-		for _, value := range values {
-			if len(value) > maxParam {
-				if !oneOf(name, "state", "code", "iss", "error") { // a name that is not ours is not repeated
-					name = "values"
-				}
-				return nil, invalid(name, fmt.Sprintf("has more than %d bytes", maxParam))
-			}
-		}
+	if err := checkValues(in.Values); err != nil {
+		return nil, err
 	}
 	state := in.Values.Get("state")
 	if state == "" {
 		return nil, invalid("state", "is missing: this is no answer to a connect session")
 	}
 	key := sessionKey(state)
+	return e.conclude(ctx, key, in.Values, func(r *sessionRecord) error {
+		switch {
+		case r.Integration != in.Integration:
+			return fmt.Errorf("%w: it belongs to another integration", ErrSession)
+		case r.Redirect:
+			return fmt.Errorf("%w: it ends at a page of the application, which calls CompleteConnect", ErrSession)
+		case in.Browser == "":
+			return fmt.Errorf("%w: CallbackInput.Browser is empty; did the cookie not arrive? It has to be SameSite=Lax and set on the callback's host", ErrBrowser)
+		case r.Phase == sessionUnbound || !r.from(in.Browser):
+			return ErrBrowser
+		}
+		return nil
+	})
+}
+
+// checkValues checks the form of what a provider's redirect carries.
+func checkValues(values url.Values) error {
+	for name, given := range values {
+		if len(given) > 1 && (name == "state" || name == "code" || name == "iss" || name == "error") {
+			return invalid(name, "is there twice (RFC 6749 §3.1)")
+		}
+		for _, value := range given {
+			if len(value) > maxParam {
+				if !oneOf(name, "state", "code", "iss", "error") { // a name that is not ours is not repeated
+					name = "values"
+				}
+				return invalid(name, fmt.Sprintf("has more than %d bytes", maxParam))
+			}
+		}
+	}
+	return nil
+}
+
+// conclude takes a session that fits to its outcome, once.
+func (e *Engine) conclude(ctx context.Context, key string, values url.Values, fits func(*sessionRecord) error) (*ConnectResult, error) {
 	for started := time.Now(); ; { // real time: the clock of Options may stand still while this waits
 		record, rev, err := e.session(ctx, key)
 		if err != nil {
 			return nil, err
 		}
-		if record.Integration != in.Integration {
-			return nil, fmt.Errorf("%w: it belongs to another integration", ErrSession)
-		}
-		if in.Browser == "" {
-			return nil, fmt.Errorf("%w: CallbackInput.Browser is empty; did the cookie not arrive? It has to be SameSite=Lax and set on the callback's host", ErrBrowser)
-		}
-		if record.Phase == sessionUnbound || !record.from(in.Browser) {
-			return nil, ErrBrowser
+		if err := fits(&record); err != nil {
+			return nil, err
 		}
 		result := &ConnectResult{User: record.User, ReturnURL: record.ReturnURL}
 		switch record.Phase {
@@ -108,10 +128,11 @@ func (e *Engine) callback(ctx context.Context, in CallbackInput) (*ConnectResult
 		if !e.now().Before(record.Expires.time()) {
 			return result, ErrSessionExpired
 		}
-		if in.Values.Get("code") == "" && in.Values.Get("error") == "" {
+		if values.Get("code") == "" && values.Get("error") == "" {
 			return result, invalid("code", "is missing: the provider sent neither a code nor an error")
 		}
 		record.Phase, record.Exchanging = sessionExchanging, toMillis(e.now())
+		record.Spent = digest("code", values.Get("code"))
 		tx := e.db.Begin(ctx)
 		rev = e.tables.sessions.Put(tx, &record, rev, key)
 		if err := tx.Commit(ctx); conflicted(err) {
@@ -119,7 +140,7 @@ func (e *Engine) callback(ctx context.Context, in CallbackInput) (*ConnectResult
 		} else if err != nil {
 			return result, err
 		}
-		return result, e.finish(ctx, &record, rev, key, in.Values, result)
+		return result, e.finish(ctx, &record, rev, key, values, result)
 	}
 }
 
@@ -166,7 +187,11 @@ func (e *Engine) finish(ctx context.Context, record *sessionRecord, rev storage.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.exchangeTime())
 	defer cancel()
 
-	g, err := e.authorized(ctx, record, values)
+	by, err := e.actor(record)
+	var g *grant
+	if err == nil {
+		g, err = e.authorized(ctx, by, record, values)
+	}
 	if err == nil {
 		g.session = key
 		var connected credentialRecord
@@ -186,7 +211,13 @@ func (e *Engine) finish(ctx context.Context, record *sessionRecord, rev storage.
 	record.Phase, record.Credential, record.Code, record.Text = sessionDone, "", codeOf(err), err.Error()
 	tx := e.db.Begin(ctx)
 	e.tables.sessions.Put(tx, record, rev, key)
-	failed := tx.Commit(ctx)
+	if by == nil {
+		by = &User{e: e, id: record.User, person: record.Owner, tokenID: record.TokenID}
+	}
+	ev := by.event(EventConnectFailed, "connect", record.Integration, "", map[string]string{"session": record.ID})
+	ev.Result = record.Code
+	e.kernel.Emit(tx, ev)
+	failed := e.kernel.Commit(ctx, tx)
 	if conflicted(failed) { // the store lost its answer to our commit (storage.ErrUnknownOutcome), but had carried it out
 		if stored, _, err := e.tables.sessions.Get(ctx, key); err == nil && stored.Phase == sessionDone {
 			return e.replay(ctx, &stored, result)

@@ -22,11 +22,14 @@ import (
 // Transport alone, in another http.Client, refuses to follow it. The body of a response is the caller's to bound and to
 // close.
 //
-// Errors of Client are those of User.Credential. Errors of its requests wrap ErrHostNotAllowed, those of User.Token, or
+// Errors of Client are those of User.Credential, and ErrPermission. Errors of its requests wrap ErrHostNotAllowed, those of User.Token, or
 // a ProviderError; http.Client puts the request's own URL around them, to which nothing secret was added.
 func (u *User) Client(ctx context.Context, sel Selector) (*http.Client, error) {
 	record, err := u.find(ctx, sel)
 	if err != nil {
+		return nil, fmt.Errorf("client of %s: %w", sel, err)
+	}
+	if err := u.allow(actUse, &record); err != nil {
 		return nil, fmt.Errorf("client of %s: %w", sel, err)
 	}
 	return &http.Client{
@@ -56,6 +59,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	ctx, e := req.Context(), t.u.e
+	t.u.used(ctx, record.Integration, record.ID, "client")
 	resp, err := e.send(p, req, req.Body, record.AccessToken)
 	if err != nil || p.OAuth2 == nil {
 		return resp, err
@@ -86,7 +90,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // prepare returns the token and the integration to send a request with, if it may be sent.
 func (t *transport) prepare(req *http.Request) (tokenRecord, *provider, error) {
-	record, err := t.u.stored(req.Context(), t.sel)
+	record, err := t.u.stored(req.Context(), t.sel, actUse)
 	if err != nil {
 		return record, nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/polycred/polycred/core/internal/kernel"
 	"github.com/polycred/polycred/crypto"
 	"github.com/polycred/polycred/storage"
 	"github.com/polycred/polycred/storage/sealed"
@@ -18,11 +19,12 @@ const maxCandidates = 20
 
 // wish is what was asked for when an account began to be connected.
 type wish struct {
+	by                *User // with what it may
 	user, integration string
-	owner             string
 	allowMultiple     bool
 	into              string // a credential id
 	externalID        string // clean
+	label             string // clean
 }
 
 // grant is an authorisation that was given: a wish, and what the provider answered.
@@ -39,74 +41,87 @@ type grant struct {
 	session         string        // key of the connect session it came by; empty for an API key
 }
 
-func (r *sessionRecord) wish() wish {
+func (r *sessionRecord) wish(by *User) wish {
 	return wish{
-		user: r.User, integration: r.Integration, owner: r.Owner,
-		allowMultiple: r.AllowMultiple, into: r.Into, externalID: r.ExternalID,
+		by: by, user: r.User, integration: r.Integration,
+		allowMultiple: r.AllowMultiple, into: r.Into, externalID: r.ExternalID, label: r.Label,
 	}
 }
 
+// asked is what a caller may ask for beside the integration.
+type asked struct {
+	allowMultiple           bool
+	into, externalID, label string
+}
+
 // wish checks what is asked for against the accounts there are, so that nobody is sent to a provider in vain.
-func (u *User) wish(ctx context.Context, p *provider, allowMultiple bool, into, externalID string) (wish, error) {
-	w := wish{user: u.id, integration: p.Name, owner: u.person, allowMultiple: allowMultiple}
+func (u *User) wish(ctx context.Context, p *provider, in asked) (wish, error) {
+	w := wish{by: u, user: u.id, integration: p.Name, allowMultiple: in.allowMultiple}
 	var err error
+	if w.label, err = cleanLabel(in.label); err != nil {
+		return w, err
+	}
 	switch {
 	case p.deleting:
 		return w, fmt.Errorf("integration %s: %w", p.Name, ErrDeleting)
-	case into != "" && externalID != "":
+	case in.into != "" && in.externalID != "":
 		return w, invalid("externalId", "cannot be given together with into: it labels a new account")
-	case externalID != "":
-		if w.externalID, err = cleanExternalID(externalID); err != nil {
+	case in.externalID != "":
+		if w.externalID, err = cleanExternalID(in.externalID); err != nil {
 			return w, err
 		}
-	case into != "":
-		if w.into, err = u.resolve(ctx, p.Name, into); err != nil {
+	case in.into != "":
+		record, err := u.find(ctx, Selector{Integration: p.Name, Credential: in.into})
+		if err != nil {
 			return w, err
 		}
+		w.into = record.ID
 	}
-	target, err := u.e.target(ctx, &w)
+	target, _, err := u.e.target(ctx, &w)
 	if err != nil || w.externalID == "" {
 		return w, err
 	}
-	holder, _, err := u.e.externalHolder(ctx, &w)
+	holder, _, err := u.e.externalHolder(ctx, u.id, p.Name, w.externalID)
 	if err == nil && holder != "" && holder != target {
-		err = fmt.Errorf("%w: %q is another account of this user; connect into %q instead, or choose another", ErrExternalID, w.externalID, externalPrefix+w.externalID)
+		err = u.taken(ctx, p.Name, w.externalID, holder)
 	}
 	return w, err
 }
 
-// target applies rules 1 to 3 before it is known which account answers: the credential that is to be authorised anew, or
-// "" for a new one.
-func (e *Engine) target(ctx context.Context, w *wish) (string, error) {
+// target applies rules 1 to 3 before it is known which account answers: the credential that is to be authorised anew and
+// why, or "" for a new one. What the handle may not see stands in nobody's way here.
+func (e *Engine) target(ctx context.Context, w *wish) (id, cause string, err error) {
 	if w.into != "" {
-		record, _, err := e.credential(ctx, w.user, w.into)
+		record, _, err := w.by.record(ctx, w.into)
 		if err == nil && record.Integration != w.integration {
 			err = fmt.Errorf("credential %s: %w at %s", w.into, ErrNotFound, w.integration)
 		}
-		return w.into, err
-	}
-	if w.allowMultiple {
-		return "", nil
+		if err == nil {
+			err = w.by.allow(actWrite, &record)
+		}
+		return w.into, "into", err
 	}
 	var ended []Credential
-	for row, err := range e.accounts(ctx, w.user, w.integration) {
-		if err != nil {
-			return "", err
-		}
-		if row.Status != StatusInvalid { // pending counts as valid
-			return "", fmt.Errorf("%w: credential %s; ask for AllowMultiple to add another account, or connect into this one", ErrAlreadyConnected, row.ID)
-		}
-		if ended = append(ended, row.public(w.user)); len(ended) > maxCandidates {
-			break
+	if !w.allowMultiple {
+		for row, err := range w.by.accounts(ctx, w.integration) {
+			if err != nil {
+				return "", "", err
+			}
+			if row.Status != StatusInvalid { // pending counts as valid
+				return "", "", fmt.Errorf("%w: credential %s; ask for AllowMultiple to add another account, or connect into this one", ErrAlreadyConnected, row.ID)
+			}
+			if w.by.allow(actWrite, row) == nil {
+				ended = append(ended, row.public(w.user))
+			}
 		}
 	}
 	switch len(ended) {
 	case 0:
-		return "", nil
+		return "", "", w.by.allowNew(w.integration, w.externalID)
 	case 1:
-		return ended[0].ID, nil
+		return ended[0].ID, "ended", nil
 	default:
-		return "", &AmbiguousError{Integration: w.integration, Candidates: ended[:min(len(ended), maxCandidates)]}
+		return "", "", &AmbiguousError{Integration: w.integration, Candidates: ended[:min(len(ended), maxCandidates)]}
 	}
 }
 
@@ -144,11 +159,11 @@ func (e *Engine) tryCommit(ctx context.Context, g *grant, also func(*sealed.Tx, 
 	if err != nil && !errors.Is(err, storage.ErrNotFound) {
 		return none, err
 	}
-	claims, err := e.claimsOf(ctx, &g.wish, g.account)
+	claims, err := e.claimsOf(ctx, g.user, g.integration, g.account)
 	if err != nil {
 		return none, err
 	}
-	target, err := e.targetOf(ctx, p, g, claims)
+	target, cause, err := e.targetOf(ctx, p, g, claims)
 	if err != nil {
 		return none, err
 	}
@@ -156,11 +171,11 @@ func (e *Engine) tryCommit(ctx context.Context, g *grant, also func(*sealed.Tx, 
 	var record credentialRecord
 	var rev storage.Rev
 	if target != "" {
-		if record, rev, err = e.credential(ctx, g.user, target); err != nil {
+		if record, rev, err = g.by.record(ctx, target); err != nil {
 			return none, err
 		}
 	} else {
-		record = credentialRecord{Owner: g.owner, Created: toMillis(e.now())}
+		record = credentialRecord{Owner: g.by.person, Created: toMillis(e.now())}
 		record.ID, record.Integration = newID(), g.integration
 	}
 	old := record
@@ -168,10 +183,22 @@ func (e *Engine) tryCommit(ctx context.Context, g *grant, also func(*sealed.Tx, 
 	if err := e.moveClaims(ctx, tx, p, g, &old, rev, claims); err != nil {
 		return none, err
 	}
-	if err := e.setExternalID(ctx, tx, g, &record); err != nil {
+	switch {
+	case g.externalID == "" || g.externalID == record.ExternalID:
+	case record.ExternalID != "":
+		return none, fmt.Errorf("%w: this account is connected as %q, not %q", ErrExternalID, record.ExternalID, g.externalID)
+	default:
+		if err := g.by.setExternalID(ctx, tx, g.externalID, &record); err != nil {
+			return none, err
+		}
+	}
+	record.authorise(p, g, rev == 0, e.now())
+	if err := g.by.allow(actWrite, &record); err != nil { // as it will be: with its external id
 		return none, err
 	}
-	record.authorise(g, e.now())
+	if err := e.moveGrant(ctx, tx, g.user, &old, &record); err != nil {
+		return none, err
+	}
 
 	e.tables.integrations.Check(tx, p.rev, p.Name)
 	e.tables.credentials.Put(tx, &record, rev, g.user, record.ID)
@@ -179,34 +206,78 @@ func (e *Engine) tryCommit(ctx context.Context, g *grant, also func(*sealed.Tx, 
 		roster.Count++
 		e.tables.byUser.Mark(tx, g.user, g.integration, record.ID)
 		e.tables.byIntegration.Mark(tx, g.integration, record.ID, g.user)
+		e.putDefaultConfiguration(tx, g.user, &record)
 	}
 	e.tables.rosters.Put(tx, &roster, rosterRev, g.user, g.integration)
+	if err := e.announce(ctx, tx, g, &old, &record, rev == 0, cause); err != nil {
+		return none, err
+	}
 	if also != nil {
 		also(tx, record.ID)
 	}
-	return record, tx.Commit(ctx)
+	return record, e.kernel.Commit(ctx, tx)
+}
+
+// announce tells hooks and the event log of an account that was authorised.
+func (e *Engine) announce(ctx context.Context, tx *sealed.Tx, g *grant, old, record *credentialRecord, created bool, cause string) error {
+	kind, details := EventReconnected, map[string]string{"status": string(record.Status)}
+	switch {
+	case created:
+		kind, cause = EventConnected, "connect"
+		if g.key {
+			cause = "key"
+		}
+		details["externalId"], details["owner"] = record.ExternalID, record.Owner
+	case ProviderAccount(old.Account).Known() && !ProviderAccount(old.Account).Same(g.account):
+		details["account"] = "replaced"
+	}
+	g.by.tell(tx, kind, cause, record, details)
+	switch {
+	case record.Status == StatusPending: // it was never usable
+		return nil
+	case created || old.Status == StatusPending:
+		return e.kernel.Connected(ctx, tx, record.hooked(g.user))
+	default:
+		return e.kernel.Reconnected(ctx, tx, record.hooked(g.user))
+	}
+}
+
+// hooked is what hooks are told of a credential.
+func (r *credentialRecord) hooked(user string) kernel.Credential {
+	return kernel.Credential{ID: r.ID, User: user, Integration: r.Integration, ExternalID: r.ExternalID, Owner: r.Owner}
 }
 
 // targetOf is target once it is known which account answered: rule 4 comes in.
-func (e *Engine) targetOf(ctx context.Context, p *provider, g *grant, claims []claim) (string, error) {
-	target, err := e.target(ctx, &g.wish)
-	if err != nil || target != "" || len(holders(claims)) == 0 {
-		return target, err
+func (e *Engine) targetOf(ctx context.Context, p *provider, g *grant, claims []claim) (id, cause string, err error) {
+	target, cause, err := e.target(ctx, &g.wish)
+	held := holders(claims)
+	if target != "" || len(held) == 0 || p.SameAccount == SameAccountAllow || (err != nil && !errors.Is(err, ErrPermission)) {
+		return target, cause, err
 	}
-	switch p.SameAccount {
-	case SameAccountReject:
-		return "", fmt.Errorf("%w: it is credential %s", ErrAccountConnected, holders(claims)[0])
-	case SameAccountAllow:
-		return "", nil
-	default:
-		return holders(claims)[0], nil
+	holder, _, err := g.by.record(ctx, held[0]) // that the handle may not make a new one does not matter now
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return "", "", hidden(g.integration)
+	case err != nil:
+		return "", "", err
+	case p.SameAccount == SameAccountReject:
+		return "", "", fmt.Errorf("%w: it is credential %s", ErrAccountConnected, holder.ID)
 	}
+	return holder.ID, "same_account", g.by.allow(actWrite, &holder)
 }
 
-// authorise writes an authorisation into a credential, new or there before.
-func (r *credentialRecord) authorise(g *grant, now time.Time) {
+// authorise writes an authorisation into a credential, new or there before. An account is complete once it was; later
+// ones are PENDING until all that setting up takes is known.
+func (r *credentialRecord) authorise(p *provider, g *grant, created bool, now time.Time) {
 	same := ProviderAccount(r.Account).Same(g.account) && r.ClientID == g.clientID
+	pending := created || r.Status == StatusPending
 	r.Status, r.Scopes, r.Variables, r.ClientID = StatusValid, g.scopes, g.variables, g.clientID
+	if r.findMissing(p); pending && len(r.Missing) > 0 {
+		r.Status = StatusPending
+	}
+	if g.label != "" {
+		r.Label = g.label
+	}
 	r.Account = accountRecord(g.account)
 	r.AccessToken, r.TokenType = g.access, g.tokenType
 	r.Refreshed, r.ValidUntil, r.Updated = toMillis(now), 0, toMillis(now)

@@ -25,6 +25,8 @@ type ConnectInput struct {
 	// ExternalID is the application's own name for a new account, unique for the user and integration; surrounding space
 	// and a leading "ext:" are cut off. Not together with Into (rule 5).
 	ExternalID string
+	// Label is what people call the account; empty leaves it without, or as it was. One line.
+	Label string
 	// ReturnURL is handed back with the result: where the application wants its user next. One of Options.ReturnURLs.
 	ReturnURL string
 	// Browser is something that only the person's browser can present again at the callback, such as the id of its login
@@ -32,6 +34,10 @@ type ConnectInput struct {
 	// back from the provider) and set on the very host of Options.CallbackURL: localhost is not 127.0.0.1. Browser is
 	// stored only as a digest. Empty leaves the session without URL until Engine.BeginConnect binds it.
 	Browser string
+	// RedirectURL is a page of the application at which the provider ends the flow, in place of Options.CallbackURL; it has
+	// to be registered there, and is one of Options.RedirectURLs. That page passes the code to User.CompleteConnect. A
+	// session with one supersedes those before for the same user, integration and URL.
+	RedirectURL string
 	// Variables are values for the integration's Variables, such as the subdomain of the person's workspace.
 	Variables map[string]string
 }
@@ -54,7 +60,7 @@ type ConnectSession struct {
 //
 // Errors: InputError, ErrNotFound for the integration or Into, ErrDeleting, and what the rules say of the accounts
 // there are: ErrAlreadyConnected, AmbiguousError, ErrExternalID; ErrMisconfigured when the integration has no client
-// secret. The rules are applied again when the account answers.
+// secret; ErrPermission, ErrHiddenConflict. The rules are applied again when the account answers.
 func (u *User) Connect(ctx context.Context, in ConnectInput) (*ConnectSession, error) {
 	session, err := u.connect(ctx, in)
 	if err != nil {
@@ -69,13 +75,30 @@ func (u *User) connect(ctx context.Context, in ConnectInput) (*ConnectSession, e
 	}
 	e := u.e
 	p, err := e.freshProvider(ctx, in.Integration)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
+	}
+	record, err := u.newSession(ctx, p, in)
+	if err != nil {
+		return nil, err
+	}
+	handle := newNonce()
+	if err := e.putSession(ctx, record, sessionKey(stateOf(handle))); err != nil {
+		return nil, err
+	}
+	return e.connectSession(p, record, handle)
+}
+
+// newSession checks what is asked for and returns a session for it, which is not stored yet.
+func (u *User) newSession(ctx context.Context, p *provider, in ConnectInput) (*sessionRecord, error) {
+	e := u.e
+	switch {
 	case p.OAuth2 == nil:
 		return nil, invalid("integration", "is connected with a key: call AddKey")
-	case e.opts.CallbackURL == "":
+	case e.opts.CallbackURL == "" && in.RedirectURL == "":
 		return nil, invalid("callbackUrl", "is not set: OAuth needs Options.CallbackURL")
+	case in.RedirectURL != "" && !slices.Contains(e.opts.RedirectURLs, in.RedirectURL):
+		return nil, invalid("redirectUrl", "is none of Options.RedirectURLs")
 	case in.ReturnURL != "" && !slices.Contains(e.opts.ReturnURLs, in.ReturnURL):
 		return nil, invalid("returnUrl", "is none of Options.ReturnURLs")
 	}
@@ -86,7 +109,7 @@ func (u *User) connect(ctx context.Context, in ConnectInput) (*ConnectSession, e
 	if err != nil {
 		return nil, err
 	}
-	w, err := u.wish(ctx, p, in.AllowMultiple, in.Into, in.ExternalID)
+	w, err := u.wish(ctx, p, asked{in.AllowMultiple, in.Into, in.ExternalID, in.Label})
 	if err != nil {
 		return nil, err
 	}
@@ -96,10 +119,10 @@ func (u *User) connect(ctx context.Context, in ConnectInput) (*ConnectSession, e
 	}
 
 	now := e.now()
-	record := sessionRecord{
+	record := &sessionRecord{
 		ID: newID(), User: u.id, Integration: p.Name, Created: toMillis(now), Expires: toMillis(now.Add(e.opts.ConnectTTL)),
 		Owner: u.person, Variables: vars, ReturnURL: in.ReturnURL,
-		AllowMultiple: w.allowMultiple, Into: w.into, ExternalID: w.externalID,
+		TokenID: u.tokenID, AllowMultiple: w.allowMultiple, Into: w.into, ExternalID: w.externalID, Label: w.label,
 		TokenURL: tokenURL.String(), RedirectURI: e.opts.CallbackURL + "/" + p.Name, ClientID: p.OAuth2.ClientID,
 		Nonce: crypto.NewSecret(newNonce()),
 	}
@@ -109,15 +132,13 @@ func (u *User) connect(ctx context.Context, in ConnectInput) (*ConnectSession, e
 	if in.Browser != "" {
 		record.Phase, record.Browser = sessionOpen, digest("browser", in.Browser)
 	}
-	handle := newNonce()
-	key := sessionKey(stateOf(handle))
-	tx := e.db.Begin(ctx)
-	e.tables.sessions.Put(tx, &record, 0, key)
-	e.tables.expiries.Mark(tx, record.sweepAt(), key)
-	if err := tx.Commit(ctx); err != nil {
-		return nil, err
+	if u.authority != nil {
+		record.Authority = u.authority.raw
 	}
-	return e.connectSession(p, &record, handle)
+	if in.RedirectURL != "" {
+		record.Redirect, record.RedirectURI = true, in.RedirectURL
+	}
+	return record, nil
 }
 
 // ConnectSession returns the session that a handle names, without URL and without binding it: for a page that tells a

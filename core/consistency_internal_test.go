@@ -259,17 +259,17 @@ func (c *crowd) credentials() (want map[string]bool, counts map[string]int) {
 		want["user "+user+" "+r.Integration+" "+r.ID] = true
 		want["integration "+r.Integration+" "+r.ID+" "+user] = true
 		counts[user+" "+r.Integration]++
-		claims, err := c.e.claimsOf(ctx, &wish{user: user, integration: r.Integration}, ProviderAccount(r.Account))
+		claims, err := c.e.claimsOf(ctx, user, r.Integration, ProviderAccount(r.Account))
 		if err != nil || len(claims) == 0 {
 			c.Fatalf("claims of %s = %v, %v, want one", r.ID, claims, err)
 		}
 		want["claim "+user+" "+r.Integration+" "+claims[0].key+" "+r.ID] = true
 		if r.ExternalID != "" {
-			keys, err := c.e.externalKeys(ctx, user, r.Integration, r.ExternalID)
+			_, rows, err := c.e.externalHolder(ctx, user, r.Integration, r.ExternalID)
 			if err != nil {
 				c.Fatal(err)
 			}
-			want["external "+strings.Join(keys[0], " ")+" "+r.ID] = true
+			want["external "+strings.Join(rows[0].Key, " ")+" "+r.ID] = true
 		}
 		if _, _, err := c.e.readIntegration(ctx, r.Integration); err != nil {
 			c.Errorf("integration %s of %s = %v, want it to be there", r.Integration, r.ID, err)

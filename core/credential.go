@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/polycred/polycred/crypto"
@@ -25,6 +26,8 @@ type Credential struct {
 	Integration string `json:"integration"`
 	// ExternalID is the application's own name for the account, unique for user and integration; may be empty.
 	ExternalID string `json:"externalId,omitempty"`
+	// Label is what people call it; empty means Account.Display. It changes with User.Rename and identifies nothing.
+	Label string `json:"label,omitempty"`
 	// Owner is the person who connected it, when the connected user is an organisation; may be empty. It never changes.
 	Owner   string          `json:"owner,omitempty"`
 	Status  Status          `json:"status"`
@@ -38,6 +41,10 @@ type Credential struct {
 	// RefreshFailures counts failed refreshes since the last good one, LastFailure is the class of the last.
 	RefreshFailures int          `json:"refreshFailureCount"`
 	LastFailure     FailureClass `json:"lastFailure,omitempty"`
+
+	// Setup are the values of Integration.Setup, without passwords; Missing the required ones that keep it PENDING.
+	Setup   map[string]any `json:"setup,omitempty"`
+	Missing []string       `json:"missing,omitempty"`
 }
 
 // ProviderAccount is an account's identity at its provider. It is known when Subject is not empty; an unknown identity
@@ -83,6 +90,7 @@ type credentialRecord struct {
 	Created    millis        `cbor:"9,keyasint"`
 	Updated    millis        `cbor:"10,keyasint"`
 	ClientID   string        `cbor:"12,keyasint,omitempty"` // the OAuth client that the grant was given to
+	Label      string        `cbor:"13,keyasint,omitempty"` // since format 2, as are the values of Setup
 
 	// The refresh token before this one is kept while the provider may still accept it.
 	PreviousRefreshToken crypto.Secret `cbor:"25,keyasint"`
@@ -92,6 +100,10 @@ type credentialRecord struct {
 	Intent      *intentRecord `cbor:"31,keyasint,omitempty"` // a refresh under way
 	Failures    int           `cbor:"32,keyasint,omitempty"`
 	LastFailure FailureClass  `cbor:"33,keyasint,omitempty"`
+
+	Setup        map[string]any           `cbor:"40,keyasint,omitempty"`
+	SetupSecrets map[string]crypto.Secret `cbor:"41,keyasint,omitempty"`
+	Missing      []string                 `cbor:"42,keyasint,omitempty"` // while it is pending
 }
 
 // intentRecord says, before a provider is asked, what is about to be spent.
@@ -115,6 +127,7 @@ func (r *credentialRecord) public(user string) Credential {
 		Status: r.Status, Account: ProviderAccount(r.Account), Scopes: r.Scopes,
 		Created: r.Created.time(), Updated: r.Updated.time(), Refreshed: r.Refreshed.time(), ValidUntil: r.ValidUntil.time(),
 		RefreshFailures: r.Failures, LastFailure: r.LastFailure,
+		Label: r.Label, Setup: cloneJSON(r.Setup), Missing: slices.Clone(r.Missing),
 	}
 }
 

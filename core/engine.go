@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/polycred/polycred/core/internal/egress"
+	"github.com/polycred/polycred/core/internal/kernel"
+	"github.com/polycred/polycred/core/internal/lease"
 	"github.com/polycred/polycred/crypto"
 	"github.com/polycred/polycred/storage"
 	"github.com/polycred/polycred/storage/sealed"
@@ -33,8 +35,13 @@ type Engine struct {
 	out    *egress.Transport
 	boot   string // this boot of the program
 	tables tables
+	kernel *kernel.Kernel
+	leases *lease.Table
+	uses   uses
 
 	quarantined bool
+	// authorities reads what a connect session keeps of an authority; nil refuses such sessions.
+	authorities func(raw []byte) (*authority, error)
 
 	providers sync.Map           // integration name → *provider, for cacheTTL
 	refreshes singleflight.Group // by user and credential
@@ -82,6 +89,10 @@ func Open(ctx context.Context, store storage.Store, keks crypto.KEKs, o *Options
 		return nil, fmt.Errorf("open engine: %w", invalid("privateHosts", err.Error()))
 	}
 	e := &Engine{opts: opts, store: store, db: db, log: opts.Logger, out: out, boot: newID(), tables: newTables(db)}
+	e.kernel = kernel.New(db, e.now, e.log)
+	exclusive, ok := store.(storage.Exclusive)
+	e.leases = lease.New(db, lease.Options{Boot: e.boot, Exclusive: ok && exclusive.Exclusive(), TTL: opts.LeaseTTL, Now: opts.Now})
+	e.background()
 	if err := e.bootUp(ctx); err != nil {
 		out.Close()
 		return nil, err
@@ -162,32 +173,12 @@ func (e *Engine) Project() string { return e.db.Project() }
 // Options.TakeOver lifts it.
 func (e *Engine) Quarantined() bool { return e.quarantined }
 
+// Kernel is for polycred's own packages that build on an engine; its type cannot be named elsewhere.
+func (e *Engine) Kernel() *kernel.Kernel { return e.kernel }
+
 // User returns the handle of a connected user, with all rights. It does no I/O: a malformed id comes out of its methods
 // as an InputError.
 func (e *Engine) User(id string) *User { return &User{e: e, id: id} }
-
-// Run does the engine's background work until ctx is done, and then returns nil: it removes connect sessions that
-// expired, and stores refreshed tokens that the store could not take at first. Call it once, in a goroutine of its own,
-// in every process, and end its context before Close: a Run that is left over returns ErrClosed within a minute.
-func (e *Engine) Run(ctx context.Context) error {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-timer.C:
-		}
-		if e.ending.Load() {
-			return ErrClosed
-		}
-		if err := e.sweepSessions(ctx); err != nil && ctx.Err() == nil {
-			e.log.WarnContext(ctx, "connect sessions could not be swept; trying again in a minute", "error", err)
-		}
-		e.save(ctx)
-		timer.Reset(time.Minute)
-	}
-}
 
 // Close ends the engine and waits for what must not be cut off: refreshes, callbacks and keys that are being tried.
 // Each ends by itself within a few times Options.ProviderTimeout. It does not close the store. Later calls give
@@ -200,6 +191,9 @@ func (e *Engine) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	e.save(ctx)
+	if err := e.tellUses(ctx); err != nil {
+		e.log.WarnContext(ctx, "who used which account in the last minute could not be written down", "error", err)
+	}
 	e.out.Close()
 	return nil
 }

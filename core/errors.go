@@ -37,6 +37,12 @@ var (
 	ErrAccountConnected = errors.New("this account is connected already")
 	// ErrExternalID: the external id is taken, or the account has another one (rules 4 and 5).
 	ErrExternalID = errors.New("external id conflict")
+	// ErrHiddenConflict: something that the handle may not see stands in the way. It does not say what (rule 9).
+	ErrHiddenConflict = errors.New("conflicts with something that is not visible")
+	// ErrPermission: the handle may not do that.
+	ErrPermission = errors.New("not permitted")
+	// ErrTooMany: there are as many as there may be. Remove one first.
+	ErrTooMany = errors.New("too many")
 
 	// ErrSession: the connect session is unknown, belongs elsewhere, or was spent without outcome. Start again.
 	ErrSession = errors.New("no such connect session")
@@ -44,6 +50,8 @@ var (
 	ErrSessionExpired = errors.New("connect session expired")
 	// ErrBrowser: the connect session was begun in another browser, or not begun yet.
 	ErrBrowser = errors.New("connect session belongs to another browser")
+	// ErrUnfinished: the connect session has no outcome yet. Ask again later.
+	ErrUnfinished = errors.New("connect session is not finished yet")
 	// ErrDenied: the person, or the provider on their behalf, refused.
 	ErrDenied = errors.New("access was denied")
 
@@ -70,6 +78,8 @@ var (
 	ErrKEKInStore = errors.New("key-encryption key lies inside the store")
 	// ErrNoTokens: the engine was opened without KEKs.Tokens and cannot act as a user.
 	ErrNoTokens = errors.New("opened without the tokens key")
+	// ErrCursor: the event log does not go on from there.
+	ErrCursor = errors.New("no such place in the event log")
 	// ErrClosed: the engine was closed.
 	ErrClosed = errors.New("engine is closed")
 )

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 
 	"github.com/polycred/polycred/core/internal/endpoint"
 	"github.com/polycred/polycred/core/internal/oauth"
@@ -12,7 +13,7 @@ import (
 )
 
 // authorized turns the provider's answer into a grant: issuer check, code exchange, identity.
-func (e *Engine) authorized(ctx context.Context, record *sessionRecord, values url.Values) (*grant, error) {
+func (e *Engine) authorized(ctx context.Context, by *User, record *sessionRecord, values url.Values) (*grant, error) {
 	p, err := e.freshProvider(ctx, record.Integration)
 	if err != nil {
 		return nil, err
@@ -26,7 +27,7 @@ func (e *Engine) authorized(ctx context.Context, record *sessionRecord, values u
 	if code := values.Get("error"); code != "" {
 		return nil, p.refusal(code)
 	}
-	g := &grant{wish: record.wish(), variables: cloneMap(record.Variables), clientID: record.ClientID}
+	g := &grant{wish: record.wish(by), variables: cloneMap(record.Variables), clientID: record.ClientID}
 	tokenURL, err := p.callbackHosts(values, record.TokenURL, g.variables)
 	if err != nil {
 		return nil, err
@@ -42,7 +43,7 @@ func (e *Engine) authorized(ctx context.Context, record *sessionRecord, values u
 	if err := p.tokenHosts(answer, g.variables); err != nil {
 		return nil, err
 	}
-	if g.account, err = e.identify(ctx, p, answer, record, tokenURL, g.variables); err != nil {
+	if g.account, err = e.identify(ctx, p, answer, record, values, tokenURL, g.variables); err != nil {
 		return nil, err
 	}
 	g.access, g.refresh, g.tokenType, g.lifetime = answer.AccessToken, answer.RefreshToken, answer.TokenType, answer.Lifetime
@@ -147,7 +148,13 @@ func (e *Engine) tokenEndpoint(ctx context.Context, p *provider, op, tokenURL st
 		auth = oauth.Auth(p.OAuth2.ClientAuth)
 	}
 	return &oauth.Endpoint{
-		URL: tokenURL, ClientID: p.OAuth2.ClientID, Secrets: secrets, Auth: auth, Params: p.OAuth2.TokenParams, Do: e.out.Do, Now: e.now,
+		URL: tokenURL, ClientID: p.OAuth2.ClientID, Secrets: secrets, Auth: auth, Params: p.OAuth2.TokenParams,
+		JSON: p.OAuth2.TokenEncoding == TokenJSON, TokenPath: strings.TrimPrefix(p.OAuth2.TokenPath, "."),
+		Codes: oauth.Codes{
+			Permanent: p.OAuth2.Errors.Permanent, Transient: p.OAuth2.Errors.Transient, RateLimited: p.OAuth2.Errors.RateLimited,
+			Path: p.OAuth2.Errors.CodePath, OKPath: p.OAuth2.Errors.OKStatusErrorPath,
+		},
+		Do: e.out.Do, Now: e.now,
 	}, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -16,6 +17,7 @@ const (
 	maxUserID     = 255
 	maxExternalID = 255
 	maxName       = 64
+	maxLabel      = 255
 )
 
 // newID returns a UUIDv7 (RFC 9562 §5.7): ids of one user sort by the time they were made.
@@ -34,16 +36,17 @@ func digest(purpose, value string) []byte {
 	return sum[:]
 }
 
-func checkUserID(id string) error {
+// checkID checks the id of a user or a person, as field names it.
+func checkID(field, id string) error {
 	switch {
-	case id == "":
-		return invalid("user", "is empty: pass the id under which your application knows the user")
+	case id == "" || id == nobody:
+		return invalid(field, "is empty: pass the id under which your application knows the "+field)
 	case len(id) > maxUserID:
-		return invalid("user", fmt.Sprintf("has %d bytes, at most %d are allowed", len(id), maxUserID))
+		return invalid(field, fmt.Sprintf("has %d bytes, at most %d are allowed", len(id), maxUserID))
 	case !utf8.ValidString(id):
-		return invalid("user", "is not valid UTF-8")
+		return invalid(field, "is not valid UTF-8")
 	case strings.ContainsRune(id, 0):
-		return invalid("user", "contains a NUL byte")
+		return invalid(field, "contains a NUL byte")
 	}
 	return nil
 }
@@ -64,6 +67,23 @@ func checkName(name string) error {
 		}
 	}
 	return nil
+}
+
+// nobody is a person that was given but is empty; no id is like it.
+const nobody = "\x00"
+
+// cleanLabel trims a label; it may be empty.
+func cleanLabel(label string) (string, error) {
+	label = strings.TrimSpace(label)
+	switch {
+	case len(label) > maxLabel:
+		return "", invalid("label", fmt.Sprintf("has %d bytes, at most %d are allowed", len(label), maxLabel))
+	case !utf8.ValidString(label):
+		return "", invalid("label", "is not valid UTF-8")
+	case strings.ContainsFunc(label, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return "", invalid("label", "has a line break or another character that cannot be shown")
+	}
+	return label, nil
 }
 
 const externalPrefix = "ext:"

@@ -20,7 +20,16 @@ const clockLeeway = 2 * time.Minute
 
 // identify finds out which provider account answered. An integration that does not say how leaves it unknown; one that
 // does gets an error when the answer lacks it, so that an account is never stored under half an identity.
-func (e *Engine) identify(ctx context.Context, p *provider, answer *oauth.Answer, session *sessionRecord, tokenURL string, vars map[string]string) (ProviderAccount, error) {
+func (e *Engine) identify(ctx context.Context, p *provider, answer *oauth.Answer, session *sessionRecord, callback url.Values, tokenURL string, vars map[string]string) (ProviderAccount, error) {
+	account, err := e.whose(ctx, p, answer, session, tokenURL, vars)
+	if err != nil {
+		return ProviderAccount{}, err
+	}
+	return p.inTenant(account, callback)
+}
+
+// whose is identify without what the browser brought.
+func (e *Engine) whose(ctx context.Context, p *provider, answer *oauth.Answer, session *sessionRecord, tokenURL string, vars map[string]string) (ProviderAccount, error) {
 	claims, err := p.idToken(answer.IDToken, session, e.now())
 	if err != nil {
 		return ProviderAccount{}, err
@@ -72,6 +81,28 @@ func (p *provider) account(fields map[string]any, host string) (ProviderAccount,
 	return account, nil
 }
 
+// inTenant adds the tenant that the callback names, which must be the one that the provider itself told, if it did.
+func (p *provider) inTenant(account ProviderAccount, callback url.Values) (ProviderAccount, error) {
+	param := p.OAuth2.TenantParam
+	if param == "" {
+		return account, nil
+	}
+	refuse := func(reason string) (ProviderAccount, error) {
+		return ProviderAccount{}, p.problem("identity", FailurePermanent, reason)
+	}
+	values := callback[param]
+	switch {
+	case len(values) != 1 || values[0] == "":
+		return refuse("the callback has no " + param + ", or several, to know the tenant by")
+	case len(values[0]) > 512 || strings.ContainsFunc(values[0], func(r rune) bool { return r <= ' ' || r > '~' }):
+		return refuse("the callback has a " + param + " that is no id")
+	case account.Tenant != "" && account.Tenant != values[0]:
+		return refuse("the callback names another tenant than the provider's answer")
+	}
+	account.Tenant = values[0]
+	return account, nil
+}
+
 // manyHosts reports whether accounts are asked for at a host that differs between them, within which alone a subject
 // counts.
 func (p *provider) manyHosts() bool {
@@ -95,12 +126,12 @@ func displayName(text string) string {
 // idToken checks an id_token and returns its claims, nil when there is none. It came from the token endpoint itself over
 // TLS, which stands for its signature (OpenID Connect Core §3.1.3.7, point 6); all other checks are made.
 func (p *provider) idToken(raw crypto.Secret, session *sessionRecord, now time.Time) (map[string]any, error) {
-	needed := p.Integration.Identity.Source == IdentityIDToken || p.OAuth2.Issuer != "" || session.Verifier.IsZero()
+	needed := p.Integration.Identity.Source == IdentityIDToken || p.OAuth2.Issuer != "" || session.needsNonce()
 	refuse := func(reason string) (map[string]any, error) {
 		return nil, p.problem("identity", FailurePermanent, "the id_token "+reason)
 	}
 	switch {
-	case raw.IsZero() && session.Verifier.IsZero() && slices.Contains(p.OAuth2.Scopes, "openid"):
+	case raw.IsZero() && session.needsNonce() && slices.Contains(p.OAuth2.Scopes, "openid"):
 		return refuse("is missing, whose nonce stands for PKCE") // security 5: never silently dropped
 	case raw.IsZero() || !needed:
 		return nil, nil
@@ -123,7 +154,7 @@ func (p *provider) idToken(raw crypto.Secret, session *sessionRecord, now time.T
 	}
 	claim, sent := claims["nonce"]
 	nonce, _ := claim.(string)
-	if (sent || session.Verifier.IsZero()) && !crypto.NewSecret(nonce).Equal(session.Nonce) {
+	if (sent || session.needsNonce()) && !crypto.NewSecret(nonce).Equal(session.Nonce) {
 		return refuse("belongs to another session")
 	}
 	return claims, nil

@@ -3,6 +3,7 @@ package core
 import (
 	"time"
 
+	"github.com/polycred/polycred/core/catalog"
 	"github.com/polycred/polycred/crypto"
 )
 
@@ -15,6 +16,13 @@ type Integration struct {
 	Name string `json:"name" cbor:"1,keyasint"`
 	// DisplayName is what people read; empty means Name.
 	DisplayName string `json:"displayName,omitempty" cbor:"2,keyasint,omitempty"`
+
+	// Provider is the name of an entry of package catalog, whose facts fill in what is left empty here: an OAuth
+	// integration then needs no more than ClientID, ClientSecret and Scopes. Field by field, what is given wins: maps are
+	// merged by key, where an empty value removes the entry's; lists take the place of the entry's, but for Scopes, which
+	// the entry's come on top of; an Identity.Source of another kind leaves the entry's Identity aside. It is looked up
+	// whenever the integration is used and not stored; see Resolve. Empty means that everything stands here.
+	Provider string `json:"provider,omitempty" cbor:"11,keyasint,omitempty"`
 
 	// OAuth2 or APIKey is the auth scheme: how accounts are connected, and what requests carry.
 	OAuth2 *OAuth2 `json:"oauth2,omitempty" cbor:"3,keyasint,omitempty"`
@@ -43,6 +51,10 @@ type Integration struct {
 	// OtherAccount says what happens when another provider account answers than the one to be reconnected (rule 3).
 	OtherAccount OtherAccount `json:"otherAccount,omitempty" cbor:"10,keyasint,omitempty"`
 
+	// ProviderInitiated accepts installations that the provider begins by itself, from its own directory of applications
+	// (User.CompleteConnect): no verifier, nonce or session binds them to the person. False refuses them.
+	ProviderInitiated bool `json:"providerInitiated,omitempty" cbor:"14,keyasint,omitempty"`
+
 	// Settings are what a person sets for each configuration of an account; see User.UpdateConfiguration.
 	Settings []Input `json:"settings,omitempty" cbor:"12,keyasint,omitempty"`
 	// Setup are what a person has to say once an account is authorised, before it can be used: the account is PENDING until
@@ -69,7 +81,8 @@ type OAuth2 struct {
 	// host and path, but no query: that is what AuthorizationParams are for.
 	AuthorizationURL string `json:"authorizationUrl" cbor:"3,keyasint"`
 	TokenURL         string `json:"tokenUrl" cbor:"4,keyasint"`
-	// RevocationURL is where tokens are revoked (RFC 7009); empty means nowhere. It is stored, and not used yet.
+	// RevocationURL is where tokens are revoked, in the way that Revocation says; empty means nowhere. The variable
+	// {client_id} in it stands for ClientID. It is stored, and not used yet.
 	RevocationURL string `json:"revocationUrl,omitempty" cbor:"5,keyasint,omitempty"`
 
 	// Issuer is the provider's issuer identifier. When it is set, an "iss" on the callback (RFC 9207) and in an id_token
@@ -93,6 +106,60 @@ type OAuth2 struct {
 
 	// PKCE is sent unless it is "refused", for providers that break on it; then an OpenID Connect nonce is sent instead.
 	PKCE PKCE `json:"pkce,omitempty" cbor:"13,keyasint,omitempty"`
+
+	// TokenEncoding is what token requests look like; empty means TokenForm.
+	TokenEncoding TokenEncoding `json:"tokenEncoding,omitempty" cbor:"14,keyasint,omitempty"`
+	// TokenPath leads to the object of a token answer that holds the tokens, names with dots between: "authed_user". Empty
+	// or "." means the top of the answer. The answer to a refresh may hold them at its top all the same.
+	TokenPath string `json:"tokenPath,omitempty" cbor:"15,keyasint,omitempty"`
+	// ScopeParam is the parameter of authorization requests that carries Scopes; empty means "scope".
+	ScopeParam string `json:"scopeParam,omitempty" cbor:"16,keyasint,omitempty"`
+
+	// TenantParam is the parameter of the callback that names the tenant of the account: "realmId". It is required then, and
+	// where Identity.TenantPath leads to a tenant too, both must be the same. By itself it proves nothing: the browser
+	// delivered it, and whoever sits there can name another tenant than the one the token is for. So it must not route what
+	// comes from a tenant (webhooks), nor decide what an account may see, unless TenantPath confirms it.
+	TenantParam string `json:"tenantParam,omitempty" cbor:"17,keyasint,omitempty"`
+
+	// Revocation says how tokens are revoked, and what that ends. It is stored, and not used yet.
+	Revocation Revocation `json:"revocation,omitzero" cbor:"18,keyasint,omitempty"`
+	// Refresh is how the provider's refresh tokens behave. It is stored, and not used yet.
+	Refresh RefreshTokens `json:"refresh,omitzero" cbor:"19,keyasint,omitempty"`
+	// Errors are the token endpoint's own error codes.
+	Errors TokenErrors `json:"errors,omitzero" cbor:"20,keyasint,omitempty"`
+	// TokensPerUser is how many refresh tokens one account may have at one client before the oldest dies; 0 means that no
+	// limit is known. It is stored, and not used yet.
+	TokensPerUser int `json:"tokensPerUser,omitempty" cbor:"21,keyasint,omitempty"`
+}
+
+// Revocation says how tokens are given back to a provider.
+type Revocation struct {
+	Style RevocationStyle `json:"style,omitempty" cbor:"1,keyasint,omitempty"`
+	Scope RevocationScope `json:"scope,omitempty" cbor:"2,keyasint,omitempty"`
+}
+
+// RefreshTokens is how refresh tokens behave. A zero duration means without end, or unknown.
+type RefreshTokens struct {
+	Rotation Rotation         `json:"rotation,omitempty" cbor:"1,keyasint,omitempty"`
+	Grace    catalog.Duration `json:"grace,omitempty" cbor:"2,keyasint,omitempty"`   // how long a spent one still works
+	IdleTTL  catalog.Duration `json:"idleTtl,omitempty" cbor:"3,keyasint,omitempty"` // how long one lives without use
+	MaxTTL   catalog.Duration `json:"maxTtl,omitempty" cbor:"4,keyasint,omitempty"`  // how long one lives at most
+	// MinInterval is how far apart two refreshes of one account must be.
+	MinInterval catalog.Duration `json:"minInterval,omitempty" cbor:"5,keyasint,omitempty"`
+}
+
+// TokenErrors are error codes of a token endpoint beyond those of RFC 6749 §5.2, and what they mean. A code is 1 to 64
+// letters, digits, '.', '-', '_' and single spaces; only codes that are listed here, or known anyway, are ever repeated in
+// errors.
+type TokenErrors struct {
+	// Permanent codes end the account's authorisation when a refresh gets one.
+	Permanent   []string `json:"permanent,omitempty" cbor:"1,keyasint,omitempty"`
+	Transient   []string `json:"transient,omitempty" cbor:"2,keyasint,omitempty"`   // worth repeating later
+	RateLimited []string `json:"rateLimited,omitempty" cbor:"3,keyasint,omitempty"` // worth repeating when the provider says so
+	// CodePath is where an error answer holds its code; empty means "error".
+	CodePath string `json:"codePath,omitempty" cbor:"4,keyasint,omitempty"`
+	// OKStatusErrorPath is where an answer with status 200 may hold a code, which makes it an error; "error" always does.
+	OKStatusErrorPath string `json:"okStatusErrorPath,omitempty" cbor:"5,keyasint,omitempty"`
 }
 
 // APIKey is a key that the person copies from the provider's pages.
@@ -124,6 +191,45 @@ type PKCE string
 const (
 	PKCERequired PKCE = "required" // sent, also where the provider ignores it
 	PKCERefused  PKCE = "refused"  // the provider breaks on it: a nonce is sent instead, and a client secret is needed
+)
+
+// TokenEncoding says what token requests look like.
+type TokenEncoding string
+
+// The encodings; empty means TokenForm.
+const (
+	TokenForm TokenEncoding = "form" // application/x-www-form-urlencoded (RFC 6749 §4.1.3)
+	TokenJSON TokenEncoding = "json" // a JSON object of the same parameters
+)
+
+// RevocationStyle says what a revocation looks like.
+type RevocationStyle string
+
+// The styles; empty means RevocationForm.
+const (
+	RevocationForm   RevocationStyle = "rfc7009" // POST of the token with the client's authentication, encoded as token requests are
+	RevocationBearer RevocationStyle = "bearer"  // POST with the token in the Authorization header
+	RevocationDelete RevocationStyle = "delete"  // DELETE with the client's Basic authentication and {"access_token": …}
+	RevocationNone   RevocationStyle = "none"    // never, whatever RevocationURL says
+)
+
+// RevocationScope says what a revocation ends.
+type RevocationScope string
+
+// The scopes; empty means RevokesToken.
+const (
+	RevokesToken RevocationScope = "token" // the token and those that stem from it
+	RevokesGrant RevocationScope = "grant" // everything that the account granted to the client
+)
+
+// Rotation says whether a refresh answers with a new refresh token.
+type Rotation string
+
+// The ways; empty means that it is unknown.
+const (
+	RotationNever     Rotation = "never"      // the same refresh token works again and again
+	RotationReusable  Rotation = "reusable"   // a new one comes, and the one before stays good
+	RotationSingleUse Rotation = "single_use" // a new one comes, and the one before is dead after Grace
 )
 
 // KeyPlace says where a request carries an API key.
@@ -170,6 +276,8 @@ type Variable struct {
 	// CustomerDomains permits the variable directly under a domain in which the provider gives its customers names, when
 	// the public suffix list names that domain: "{shop}.myshopify.com".
 	CustomerDomains bool `json:"customerDomains,omitempty" cbor:"2,keyasint,omitempty"`
+	// Default is the value of accounts for which none is given when they are connected; empty means that one has to be.
+	Default string `json:"default,omitempty" cbor:"3,keyasint,omitempty"`
 }
 
 // SentHost is a host that the provider tells in an answer, like Salesforce's instance_url. It becomes a variable of its

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/polycred/polycred/crypto"
 	"github.com/polycred/polycred/storage"
@@ -30,7 +31,8 @@ func (e *Engine) CreateIntegration(ctx context.Context, in Integration) (Integra
 	if o := in.OAuth2; o != nil && !o.ClientSecret.IsZero() {
 		e.tables.clientSecrets.Put(tx, &clientSecretsRecord{Secrets: []crypto.Secret{o.ClientSecret}, Updated: now}, 0, in.Name)
 	}
-	err = tx.Commit(ctx)
+	e.tellOperator(tx, EventIntegrationCreated, "request", in.Name, nil)
+	err = e.kernel.Commit(ctx, tx)
 	switch {
 	case e.tables.integrations.Conflicted(err, in.Name):
 		return Integration{}, fmt.Errorf("create integration %s: %w", in.Name, ErrExists)
@@ -61,14 +63,17 @@ func (e *Engine) UpdateIntegration(ctx context.Context, in Integration) (Integra
 	record := integrationRecord{Integration: p.Integration, Created: old.Created, Updated: toMillis(e.now()), Deleting: old.Deleting}
 	tx := e.db.Begin(ctx)
 	next := e.tables.integrations.Put(tx, &record, rev, in.Name)
+	details := map[string]string{}
 	if o := in.OAuth2; o != nil && !o.ClientSecret.IsZero() {
+		details["secret"] = "replaced"
 		_, secretsRev, err := e.secrets(ctx, in.Name)
 		if err != nil {
 			return Integration{}, fmt.Errorf("update integration %s: %w", in.Name, err)
 		}
 		e.tables.clientSecrets.Put(tx, &clientSecretsRecord{Secrets: []crypto.Secret{o.ClientSecret}, Updated: record.Updated}, secretsRev, in.Name)
 	}
-	err = tx.Commit(ctx)
+	e.tellOperator(tx, EventIntegrationUpdated, "request", in.Name, details)
+	err = e.kernel.Commit(ctx, tx)
 	e.providers.Delete(in.Name)
 	switch {
 	case conflicted(err):
@@ -100,7 +105,8 @@ func (e *Engine) SetClientSecret(ctx context.Context, integration string, secret
 	tx := e.db.Begin(ctx)
 	e.tables.integrations.Check(tx, rev, integration)
 	e.tables.clientSecrets.Put(tx, &clientSecretsRecord{Secrets: slices.Clone(secrets), Updated: toMillis(e.now())}, secretsRev, integration)
-	switch err := tx.Commit(ctx); {
+	e.tellOperator(tx, EventClientSecretSet, "request", integration, map[string]string{"count": strconv.Itoa(len(secrets))})
+	switch err := e.kernel.Commit(ctx, tx); {
 	case conflicted(err):
 		return fmt.Errorf("set client secret of %s: %w", integration, ErrConflict)
 	case err != nil:
@@ -179,8 +185,9 @@ func (e *Engine) DeleteIntegration(ctx context.Context, name string) error {
 		if secretsRev != 0 {
 			e.tables.clientSecrets.Delete(tx, secretsRev, name)
 		}
+		e.tellOperator(tx, EventIntegrationDeleted, "request", name, nil)
 	}
-	err = tx.Commit(ctx)
+	err = e.kernel.Commit(ctx, tx)
 	e.providers.Delete(name)
 	switch {
 	case conflicted(err):

@@ -38,6 +38,11 @@ var codes = map[string]string{
 	"ErrQuarantined":      "quarantined",
 	"ErrKEKInStore":       "kek_in_store",
 	"ErrNoTokens":         "no_tokens",
+	"ErrHiddenConflict":   "hidden_conflict",
+	"ErrPermission":       "permission",
+	"ErrTooMany":          "too_many",
+	"ErrUnfinished":       "unfinished",
+	"ErrCursor":           "cursor",
 	"ErrClosed":           "closed",
 
 	"storage.ErrFull":          "full",

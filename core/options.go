@@ -32,6 +32,8 @@ type Options struct {
 	CallbackURL string
 	// ReturnURLs are the URLs that ConnectInput.ReturnURL may be, compared exactly. Empty means none.
 	ReturnURLs []string
+	// RedirectURLs are the URLs that ConnectInput.RedirectURL may be, compared exactly. Empty means none.
+	RedirectURLs []string
 	// ConnectTTL is how long a person may take to connect; 0 means 15 minutes.
 	ConnectTTL time.Duration
 
@@ -47,6 +49,12 @@ type Options struct {
 	EnvironmentProxy bool
 	// ProviderTimeout bounds one call to a provider; 0 means 15 seconds, 10 minutes is the most.
 	ProviderTimeout time.Duration
+
+	// EventRetention is how long events are kept; 0 means 30 days, one minute is the least.
+	EventRetention time.Duration
+	// LeaseTTL is how long a process that died keeps work from being taken over by another; 0 means 30 seconds. Stores that
+	// are open in one process at a time do not wait.
+	LeaseTTL time.Duration
 
 	// TakeOver confirms that this store is the one to go on with, after it was restored, copied or moved to another
 	// disk or machine, and that no other copy is in use. Set it for one start: left on, it lifts every later quarantine
@@ -66,9 +74,12 @@ func (o *Options) prepare() (Options, error) {
 		p = *o
 	}
 	p.ReturnURLs = slices.Clone(p.ReturnURLs)
+	p.RedirectURLs = slices.Clone(p.RedirectURLs)
 	p.PrivateHosts = slices.Clone(p.PrivateHosts)
 	p.ConnectTTL = cmp.Or(p.ConnectTTL, 15*time.Minute)
 	p.ProviderTimeout = cmp.Or(p.ProviderTimeout, 15*time.Second)
+	p.EventRetention = cmp.Or(p.EventRetention, 30*24*time.Hour)
+	p.LeaseTTL = cmp.Or(p.LeaseTTL, 30*time.Second)
 	p.Unselected = cmp.Or(p.Unselected, Refuse)
 	if p.Now == nil {
 		p.Now = time.Now
@@ -96,6 +107,21 @@ func (o *Options) prepare() (Options, error) {
 		if u, err := url.Parse(raw); err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
 			return p, invalid("returnUrls", "must be whole http or https URLs")
 		}
+	}
+	for _, raw := range p.RedirectURLs {
+		u, err := url.Parse(raw)
+		switch {
+		case err != nil || u.Host == "" || u.User != nil || u.Fragment != "":
+			return p, invalid("redirectUrls", "must be whole URLs without user and fragment (RFC 6749 §3.1.2)")
+		case u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())):
+			return p, invalid("redirectUrls", "must be https, or http on localhost or 127.0.0.1")
+		}
+	}
+	if p.EventRetention < time.Minute {
+		return p, invalid("eventRetention", "must be at least one minute, or 0 for 30 days")
+	}
+	if p.LeaseTTL < time.Second || p.LeaseTTL > time.Hour {
+		return p, invalid("leaseTtl", "must be between a second and an hour, or 0 for 30 seconds")
 	}
 	if p.ConnectTTL < 0 || p.ConnectTTL > 24*time.Hour {
 		return p, invalid("connectTtl", "must be between 0 and 24 hours")

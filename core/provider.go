@@ -10,10 +10,12 @@ import (
 	"time"
 
 	"github.com/polycred/polycred/core/internal/endpoint"
+	"github.com/polycred/polycred/core/internal/oauth"
 	"github.com/polycred/polycred/storage"
 )
 
-// provider is an integration made ready for use: checked, its URLs parsed. It is immutable.
+// provider is an integration made ready for use: with the facts of its catalog entry, checked, its URLs parsed. It is
+// immutable.
 type provider struct {
 	Integration
 	rev      storage.Rev
@@ -34,10 +36,14 @@ var ownParams = []string{
 
 // newProvider checks an integration; every problem is an InputError that names the field.
 func newProvider(in Integration) (*provider, error) {
-	p := &provider{Integration: in}
 	if err := checkName(in.Name); err != nil {
 		return nil, err
 	}
+	in, err := resolve(in)
+	if err != nil {
+		return nil, err
+	}
+	p := &provider{Integration: in}
 	vars, err := p.variables()
 	if err != nil {
 		return nil, err
@@ -46,6 +52,11 @@ func newProvider(in Integration) (*provider, error) {
 	for name := range in.Variables {
 		if p.values[name], err = endpoint.Parse("https://value.invalid/{"+name+"}", vars); err != nil {
 			return nil, invalid("variables."+clip(name), err.Error())
+		}
+		if v := in.Variables[name].Default; v != "" {
+			if _, err := p.values[name].Expand(map[string]string{name: v}); err != nil {
+				return nil, invalid("variables."+clip(name)+".default", "is no value that the variable may have")
+			}
 		}
 	}
 	switch {
@@ -75,7 +86,8 @@ func newProvider(in Integration) (*provider, error) {
 }
 
 // newProvider checks an integration that is to be stored in this engine's project. Plain http is for hosts that the
-// engine may ask over it; the page that a browser is sent to is held to the same.
+// engine may ask over it; the page that a browser is sent to is held to the same. The Integration of what it returns is
+// the declared one, since that is what is stored.
 func (e *Engine) newProvider(in Integration) (*provider, error) {
 	p, err := newProvider(in)
 	if err != nil {
@@ -91,6 +103,7 @@ func (e *Engine) newProvider(in Integration) (*provider, error) {
 			return nil, invalid(field, "must be https; plain http needs its host and port in Options.PrivateHosts")
 		}
 	}
+	p.Integration = in
 	return p, nil
 }
 
@@ -144,11 +157,6 @@ func (p *provider) checkOAuth2(vars map[string]endpoint.Variable) (err error) {
 	if p.token, err = endpoint.Parse(o.TokenURL, vars); err != nil {
 		return invalid("oauth2.tokenUrl", err.Error())
 	}
-	if o.RevocationURL != "" {
-		if _, err = endpoint.Parse(o.RevocationURL, vars); err != nil {
-			return invalid("oauth2.revocationUrl", err.Error())
-		}
-	}
 	for _, sent := range p.SentHosts { // known only after the code was spent, or after the token host was used
 		for _, early := range append(p.authorization.Variables(), p.token.Variables()...) {
 			if early == sent.Field {
@@ -185,6 +193,74 @@ func (p *provider) checkOAuth2(vars map[string]endpoint.Variable) (err error) {
 		if scope == "" || strings.ContainsAny(scope, " \t\r\n\"\\") {
 			return invalid("oauth2.scopes", "has an empty scope, or one with a space, quote or backslash (RFC 6749 §3.3)")
 		}
+	}
+	if o.ScopeParam != "" && (!token(o.ScopeParam) || (o.ScopeParam != "scope" && oneOf(o.ScopeParam, ownParams...))) {
+		return invalid("oauth2.scopeParam", "is no name of a parameter, or one that polycred sets itself")
+	}
+	if !oneOf(o.TokenEncoding, "", TokenForm, TokenJSON) {
+		return invalid("oauth2.tokenEncoding", `must be "form" or "json"`)
+	}
+	if o.TokenPath != "" && o.TokenPath != "." && !oauth.ValidPath(o.TokenPath) {
+		return invalid("oauth2.tokenPath", "is no path of field names with dots between")
+	}
+	switch {
+	case o.TenantParam == "":
+	case !token(o.TenantParam) || oneOf(o.TenantParam, "state", "code", "iss", "error"):
+		return invalid("oauth2.tenantParam", "is no name of a parameter, or one that has another meaning")
+	case p.Integration.Identity.Source == "":
+		return invalid("oauth2.tenantParam", "needs an identity: a tenant alone is no account")
+	}
+	if err := o.Errors.check(); err != nil {
+		return err
+	}
+	return p.checkRevocation(vars)
+}
+
+// check checks what decides about the life of accounts.
+func (c *TokenErrors) check() error {
+	seen := map[string]bool{}
+	for field, codes := range map[string][]string{"permanent": c.Permanent, "transient": c.Transient, "rateLimited": c.RateLimited} {
+		for _, code := range codes {
+			if !oauth.ValidCode(code) {
+				return invalid("oauth2.errors."+field, "has a code that is not 1 to 64 letters, digits, '.', '-', '_' and inner spaces")
+			}
+			if seen[code] {
+				return invalid("oauth2.errors", fmt.Sprintf("lists %q twice", code))
+			}
+			seen[code] = true
+		}
+	}
+	for field, path := range map[string]string{"codePath": c.CodePath, "okStatusErrorPath": c.OKStatusErrorPath} {
+		if path != "" && !oauth.ValidPath(path) {
+			return invalid("oauth2.errors."+field, "is no path of field names with dots between")
+		}
+	}
+	return nil
+}
+
+// checkRevocation checks how tokens end, at our wish and by themselves.
+func (p *provider) checkRevocation(vars map[string]endpoint.Variable) error {
+	o := p.OAuth2
+	if o.RevocationURL != "" {
+		vars = maps.Clone(vars)
+		if _, declared := vars["client_id"]; !declared {
+			vars["client_id"] = endpoint.Variable{Pattern: ".+"}
+		}
+		if _, err := endpoint.Parse(o.RevocationURL, vars); err != nil {
+			return invalid("oauth2.revocationUrl", err.Error())
+		}
+	}
+	switch r := o.Refresh; {
+	case !oneOf(o.Revocation.Style, "", RevocationForm, RevocationBearer, RevocationDelete, RevocationNone):
+		return invalid("oauth2.revocation.style", `must be "rfc7009", "bearer", "delete" or "none"`)
+	case !oneOf(o.Revocation.Scope, "", RevokesToken, RevokesGrant):
+		return invalid("oauth2.revocation.scope", `must be "token" or "grant"`)
+	case !oneOf(r.Rotation, "", RotationNever, RotationReusable, RotationSingleUse):
+		return invalid("oauth2.refresh.rotation", `must be "never", "reusable" or "single_use"`)
+	case min(r.Grace, r.IdleTTL, r.MaxTTL, r.MinInterval) < 0:
+		return invalid("oauth2.refresh", "has a negative duration")
+	case o.TokensPerUser < 0:
+		return invalid("oauth2.tokensPerUser", "is negative")
 	}
 	return nil
 }
@@ -243,15 +319,25 @@ func token(s string) bool {
 }
 
 // checkVariables returns the values that a person gave, when they are those that the integration's URLs need.
+// Defaults stand in for those that are missing.
 func (p *provider) checkVariables(given map[string]string) (map[string]string, error) {
-	for name := range given {
+	values := maps.Clone(given)
+	for name, v := range p.Variables {
+		if v.Default != "" && values[name] == "" {
+			if values == nil {
+				values = make(map[string]string, len(p.Variables))
+			}
+			values[name] = v.Default
+		}
+	}
+	for name := range values {
 		value, known := p.values[name]
 		if !known {
 			return nil, invalid("variables."+clip(name), "is not a variable of this integration")
 		}
 		// Also of one that only AllowedHosts use: what is stored is good.
 		var refused *endpoint.Error
-		if _, err := value.Expand(given); errors.As(err, &refused) {
+		if _, err := value.Expand(values); errors.As(err, &refused) {
 			return nil, invalid("variables."+name, refused.Problem)
 		}
 	}
@@ -259,11 +345,11 @@ func (p *provider) checkVariables(given map[string]string) (map[string]string, e
 		if t == nil || slices.ContainsFunc(t.Variables(), p.sent) {
 			continue
 		}
-		if _, err := t.Expand(given); err != nil {
+		if _, err := t.Expand(values); err != nil {
 			return nil, valueError(err)
 		}
 	}
-	return maps.Clone(given), nil
+	return values, nil
 }
 
 // sent reports whether a variable is one that the provider sends.

@@ -1,15 +1,18 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/url"
 	"time"
 
+	"github.com/polycred/polycred/core/internal/kernel"
 	"github.com/polycred/polycred/core/internal/oauth"
 	"github.com/polycred/polycred/crypto"
 	"github.com/polycred/polycred/storage"
+	"github.com/polycred/polycred/storage/sealed"
 	"golang.org/x/sync/singleflight"
 )
 
@@ -261,7 +264,10 @@ func (r *credentialRecord) renew(answer *oauth.Answer, now time.Time) {
 	if answer.Scopes != nil {
 		r.Scopes = answer.Scopes
 	}
-	r.Status, r.Intent, r.Failures, r.LastFailure, r.NextAttempt = StatusValid, nil, 0, FailureNone, 0
+	if r.Status != StatusPending { // connected anew beside the refresh; what it lacks it lacks still
+		r.Status = StatusValid
+	}
+	r.Intent, r.Failures, r.LastFailure, r.NextAttempt = nil, 0, FailureNone, 0
 }
 
 // refreshFailed writes down what a failed refresh means. It is believed only when the refresh token that failed is still
@@ -291,7 +297,10 @@ func (e *Engine) refreshFailed(ctx context.Context, user string, spent *credenti
 		record.NextAttempt = toMillis(now.Add(max(backoff(record.Failures), failed.RetryAfter)))
 		tx := e.db.Begin(ctx)
 		e.tables.credentials.Put(tx, &record, current, user, record.ID)
-		switch err := tx.Commit(ctx); {
+		if record.Status == StatusInvalid {
+			e.tellInvalidated(tx, user, &record, cmp.Or(failed.Code, string(failed.Class)))
+		}
+		switch err := e.kernel.Commit(ctx, tx); {
 		case conflicted(err):
 			continue
 		case err != nil:
@@ -312,12 +321,21 @@ func (e *Engine) ended(ctx context.Context, user string, record *credentialRecor
 	record.Status, record.LastFailure, record.Updated = StatusInvalid, FailurePermanent, toMillis(e.now())
 	tx := e.db.Begin(ctx)
 	e.tables.credentials.Put(tx, record, rev, user, record.ID)
-	if err := tx.Commit(ctx); conflicted(err) {
+	e.tellInvalidated(tx, user, record, "no_refresh_token")
+	if err := e.kernel.Commit(ctx, tx); conflicted(err) {
 		return err
 	} else if err != nil {
 		e.log.ErrorContext(ctx, "an ended credential could not be marked", "credential", record.ID, "error", err)
 	}
 	return fmt.Errorf("credential %s: %w: %s", record.ID, ErrReconnect, why)
+}
+
+// tellInvalidated adds to tx that a credential has lost its authorisation.
+func (e *Engine) tellInvalidated(tx *sealed.Tx, user string, record *credentialRecord, result string) {
+	e.kernel.Emit(tx, kernel.Event{
+		Kind: string(EventInvalidated), Actor: string(ActorEngine), User: user, Integration: record.Integration, Credential: record.ID,
+		Cause: "refresh", Result: result,
+	})
 }
 
 // backoff grows from one second to maxBackoff.

@@ -8,35 +8,43 @@ import (
 
 // Selector names one account of a user (rules 6 and 7).
 type Selector struct {
-	// Integration is its name. It may be empty only when Credential is a UUID.
+	// Integration is its name. It may be empty only when Credential or Configuration is a UUID.
 	Integration string
 	// Credential is the credential's UUID, its external id, or "ext:" and its external id; an external id that looks like
 	// a UUID is reachable only with "ext:". Empty: the only valid account of the integration, or what Options.Unselected
 	// says when there are several.
 	Credential string
-	// Configuration is the id or external id ("ext:" before it is allowed) of a configuration, which names its account too;
+	// Configuration is the UUID or external id of a configuration, in the same three forms; it names its account too, and
 	// beside Credential it has to belong to that account. Empty: the account's default configuration, where one matters.
 	Configuration string
 }
 
 // String returns the selector as errors show it.
 func (s Selector) String() string {
+	text := s.Integration
 	switch {
-	case s.Credential == "":
-		return clip(s.Integration)
 	case s.Integration == "":
-		return clip(s.Credential)
+		text = s.Credential
+	case s.Credential != "":
+		text = clip(s.Integration) + "/" + clip(s.Credential)
+		if s.Configuration == "" {
+			return text
+		}
 	}
-	return clip(s.Integration) + "/" + clip(s.Credential)
+	if s.Configuration != "" {
+		return clip(text) + " configuration " + clip(s.Configuration)
+	}
+	return clip(text)
 }
 
-// find returns the account that sel names, whatever its status; without a name, a usable one.
+// find returns the account that sel names, whatever its status; without a name, a usable one. An account that the handle
+// may not see does not exist.
 func (u *User) find(ctx context.Context, sel Selector) (credentialRecord, error) {
-	id, err := u.locate(ctx, sel)
+	id, _, err := u.locate(ctx, sel)
 	if err != nil {
 		return credentialRecord{}, err
 	}
-	record, _, err := u.e.credential(ctx, u.id, id)
+	record, _, err := u.record(ctx, id)
 	if err == nil {
 		err = sel.fits(id, record.Integration)
 	}
@@ -46,18 +54,24 @@ func (u *User) find(ctx context.Context, sel Selector) (credentialRecord, error)
 	return record, nil
 }
 
-// locate returns the id of the account that sel names, which whoever reads it checks with fits.
-func (u *User) locate(ctx context.Context, sel Selector) (string, error) {
+// locate returns the id of the account that sel names, which whoever reads it checks with fits, and that of the
+// configuration, empty when sel names none.
+func (u *User) locate(ctx context.Context, sel Selector) (credential, configuration string, err error) {
 	if err := u.check(); err != nil {
-		return "", err
+		return "", "", err
 	}
-	if sel.Credential == "" {
-		return u.only(ctx, sel.Integration)
+	switch {
+	case sel.Configuration != "":
+		return u.locateConfiguration(ctx, sel)
+	case sel.Credential == "":
+		credential, err = u.only(ctx, sel.Integration)
+		return credential, "", err
 	}
 	if id, ok := canonicalUUID(strings.TrimSpace(sel.Credential)); ok {
-		return id, nil
+		return id, "", nil
 	}
-	return u.byExternalID(ctx, sel.Integration, sel.Credential)
+	credential, err = u.byExternalID(ctx, sel.Integration, sel.Credential)
+	return credential, "", err
 }
 
 // fits says that a credential is not found when it belongs to another integration than sel names.
@@ -68,13 +82,8 @@ func (s Selector) fits(id, integration string) error {
 	return nil
 }
 
-// resolve returns the id of an account of an integration that is named in one of the three forms.
-func (u *User) resolve(ctx context.Context, integration, credential string) (string, error) {
-	record, err := u.find(ctx, Selector{Integration: integration, Credential: credential})
-	return record.ID, err
-}
-
-// byExternalID returns the id of the credential that an external id means, with or without "ext:".
+// byExternalID returns the id of the credential that an external id means, with or without "ext:". Whether the handle may
+// see it is for whoever reads it.
 func (u *User) byExternalID(ctx context.Context, integration, externalID string) (string, error) {
 	if integration == "" {
 		return "", invalid("integration", "is empty: an external id means something only within an integration")
@@ -82,17 +91,31 @@ func (u *User) byExternalID(ctx context.Context, integration, externalID string)
 	if err := checkName(integration); err != nil {
 		return "", err
 	}
-	clean, err := cleanExternalID(externalID)
+	clean, err := selectorID("credential", externalID)
 	if err != nil {
-		return "", invalid("credential", strings.TrimPrefix(err.Error(), ErrInvalid.Error()+": externalId "))
+		return "", err
 	}
-	id, _, err := u.e.externalHolder(ctx, &wish{user: u.id, integration: integration, externalID: clean})
+	id, _, err := u.e.externalHolder(ctx, u.id, integration, clean)
+	if err == nil && id != "" && u.authority != nil {
+		if record, _, unread := u.e.credential(ctx, u.id, id); unread == nil && !u.sees(&record) {
+			id = "" // told in the same words as one that does not exist
+		}
+	}
 	if err == nil && id == "" {
 		if _, err = u.e.provider(ctx, integration); err == nil {
 			err = fmt.Errorf("external id %q: %w", clean, ErrNotFound)
 		}
 	}
 	return id, err
+}
+
+// selectorID cleans an external id that stands in a field of a selector.
+func selectorID(field, externalID string) (string, error) {
+	clean, err := cleanExternalID(externalID)
+	if err != nil {
+		return "", invalid(field, strings.TrimPrefix(err.Error(), ErrInvalid.Error()+": externalId "))
+	}
+	return clean, nil
 }
 
 // only returns the id of the account to use when none was named (rule 7): nothing falls through to another one.
@@ -105,7 +128,7 @@ func (u *User) only(ctx context.Context, integration string) (string, error) {
 	}
 	var valid []Credential
 	ended, pending := 0, 0
-	for record, err := range u.e.accounts(ctx, u.id, integration) {
+	for record, err := range u.accounts(ctx, integration) {
 		switch {
 		case err != nil:
 			return "", err
@@ -141,9 +164,9 @@ func (e *Engine) notConnected(ctx context.Context, integration string) error {
 	return fmt.Errorf("%s: %w", integration, ErrNotConnected)
 }
 
-// pick returns the id of the account to disconnect: the one named, or the only one there is, whatever its status.
+// pick returns the id of the account to change: the one named, or the only one there is, whatever its status.
 func (u *User) pick(ctx context.Context, sel Selector) (string, error) {
-	if sel.Credential != "" {
+	if sel.Credential != "" || sel.Configuration != "" {
 		record, err := u.find(ctx, sel)
 		return record.ID, err
 	}
@@ -153,24 +176,20 @@ func (u *User) pick(ctx context.Context, sel Selector) (string, error) {
 	if err := checkName(sel.Integration); err != nil {
 		return "", err
 	}
-	var records []credentialRecord
-	for record, err := range u.e.accounts(ctx, u.id, sel.Integration) {
+	var candidates []Credential
+	for record, err := range u.accounts(ctx, sel.Integration) {
 		if err != nil {
 			return "", err
 		}
-		if records = append(records, *record); len(records) == maxCandidates {
+		if candidates = append(candidates, record.public(u.id)); len(candidates) == maxCandidates {
 			break
 		}
 	}
-	switch {
-	case len(records) == 0:
+	switch len(candidates) {
+	case 0:
 		return "", u.e.notConnected(ctx, sel.Integration)
-	case len(records) == 1:
-		return records[0].ID, nil
+	case 1:
+		return candidates[0].ID, nil
 	}
-	ambiguous := &AmbiguousError{Integration: sel.Integration}
-	for i := range records {
-		ambiguous.Candidates = append(ambiguous.Candidates, records[i].public(u.id))
-	}
-	return "", ambiguous
+	return "", &AmbiguousError{Integration: sel.Integration, Candidates: candidates}
 }

@@ -44,6 +44,15 @@ type sessionRecord struct {
 	Into          string `cbor:"12,keyasint,omitempty"`
 	ExternalID    string `cbor:"13,keyasint,omitempty"`
 
+	Label     string `cbor:"14,keyasint,omitempty"` // since format 2, as are the next five
+	TokenID   string `cbor:"15,keyasint,omitempty"` // of the user token that began it
+	Authority []byte `cbor:"16,keyasint,omitempty"` // what that token may; empty: everything
+	Redirect  bool   `cbor:"17,keyasint,omitempty"` // RedirectURI is the application's own, see User.CompleteConnect
+
+	// ProviderInitiated: the provider began, so there is no verifier and no nonce.
+	ProviderInitiated bool   `cbor:"18,keyasint,omitempty"`
+	Spent             []byte `cbor:"19,keyasint,omitempty"` // digest of the code that it was finished with
+
 	// What the code is spent with was fixed when the session began: nothing of it comes from the answer.
 	Verifier    crypto.Secret `cbor:"20,keyasint"`
 	Nonce       crypto.Secret `cbor:"21,keyasint"`
@@ -64,6 +73,33 @@ func stateOf(handle string) string {
 
 func sessionKey(state string) string { return string(digest("session", state)) }
 
+// putSession stores a new session. One that comes back to a redirect URL of the application takes the place of the one
+// before it there.
+func (e *Engine) putSession(ctx context.Context, record *sessionRecord, key string) error {
+	for {
+		tx := e.db.Begin(ctx)
+		e.tables.sessions.Put(tx, record, 0, key)
+		e.tables.expiries.Mark(tx, record.sweepAt(), key)
+		if record.Redirect {
+			_, rev, err := e.tables.redirects.Get(ctx, record.redirectKey()...)
+			if err != nil && !errors.Is(err, storage.ErrNotFound) {
+				return err
+			}
+			e.tables.redirects.Put(tx, &redirectRecord{Session: key}, rev, record.redirectKey()...)
+		}
+		if err := tx.Commit(ctx); !conflicted(err) {
+			return err
+		}
+	}
+}
+
+// redirectKey is where the newest session of a redirect URL is noted.
+func (r *sessionRecord) redirectKey() []string {
+	return []string{r.User, r.Integration, string(digest("redirect", r.RedirectURI))}
+}
+
+var errNoSession = fmt.Errorf("%w: it is unknown, or was finished long ago; start again", ErrSession)
+
 // session reads a session; ErrSession says that there is none.
 func (e *Engine) session(ctx context.Context, key string) (sessionRecord, storage.Rev, error) {
 	if err := e.usable(); err != nil {
@@ -71,10 +107,14 @@ func (e *Engine) session(ctx context.Context, key string) (sessionRecord, storag
 	}
 	record, rev, err := e.tables.sessions.Get(ctx, key)
 	if errors.Is(err, storage.ErrNotFound) {
-		return record, 0, fmt.Errorf("%w: it is unknown, or was finished long ago; start again", ErrSession)
+		return record, 0, errNoSession
 	}
 	return record, rev, err
 }
+
+// needsNonce reports whether only a nonce binds the id_token to the session: there is no PKCE. Where the provider began,
+// there is neither.
+func (r *sessionRecord) needsNonce() bool { return r.Verifier.IsZero() && !r.ProviderInitiated }
 
 // sweepAt is when the session may go, as a key part that sorts by time.
 func (r *sessionRecord) sweepAt() string { return timeKey(r.Expires.time().Add(sessionRetention)) }

@@ -18,27 +18,39 @@ type tables struct {
 	claims        *sealed.Table[claimRecord]         // user, integration, look-up token of the provider account
 	externalIDs   *sealed.Table[externalIDRecord]    // user, integration, look-up token of the external id
 
+	configurations   *sealed.Table[configurationRecord]   // user, credential id, configuration id
+	configurationIDs *sealed.Table[configurationIDRecord] // user, integration, look-up token of the external id, credential id
+	redirects        *sealed.Table[redirectRecord]        // user, integration, digest of a redirect URL
+
 	byUser        *sealed.Index // user, integration, credential id
 	byIntegration *sealed.Index // integration, credential id, user
 	expiries      *sealed.Index // when a session expires (sortable), digest of the state
+	byConfig      *sealed.Index // user, configuration id, credential id; not of default configurations
+	grants        *sealed.Index // look-up token of client id and provider account, user, credential id
 }
 
 func newTables(db *sealed.DB) tables {
-	credentials := sealed.NewTable[credentialRecord](db, sealed.Spec{Tag: 'c', Name: "credential", Plane: sealed.Tokens, Format: 1})
+	credentials := sealed.NewTable[credentialRecord](db, sealed.Spec{Tag: 'c', Name: "credential", Plane: sealed.Tokens, Format: 2})
 	return tables{
 		credentials:   credentials,
 		tokens:        sealed.NewView[tokenRecord](credentials),
-		sessions:      sealed.NewTable[sessionRecord](db, sealed.Spec{Tag: 's', Name: "session", Plane: sealed.Tokens, Format: 1}),
+		sessions:      sealed.NewTable[sessionRecord](db, sealed.Spec{Tag: 's', Name: "session", Plane: sealed.Tokens, Format: 2}),
 		boots:         sealed.NewTable[bootRecord](db, sealed.Spec{Tag: 'b', Name: "boot", Plane: sealed.Tokens, Format: 1}),
-		integrations:  sealed.NewTable[integrationRecord](db, sealed.Spec{Tag: 'i', Name: "integration", Plane: sealed.Policy, Format: 1}),
+		integrations:  sealed.NewTable[integrationRecord](db, sealed.Spec{Tag: 'i', Name: "integration", Plane: sealed.Policy, Format: 2}),
 		clientSecrets: sealed.NewTable[clientSecretsRecord](db, sealed.Spec{Tag: 'j', Name: "client secret", Plane: sealed.Policy, Format: 1}),
 		rosters:       sealed.NewTable[rosterRecord](db, sealed.Spec{Tag: 'r', Name: "roster", Plane: sealed.Policy, Format: 1}),
 		claims:        sealed.NewTable[claimRecord](db, sealed.Spec{Tag: 'a', Name: "claim", Plane: sealed.Policy, Format: 1}),
 		externalIDs:   sealed.NewTable[externalIDRecord](db, sealed.Spec{Tag: 'x', Name: "external id", Plane: sealed.Policy, Format: 1}),
 
+		configurations:   sealed.NewTable[configurationRecord](db, sealed.Spec{Tag: 'g', Name: "configuration", Plane: sealed.Policy, Format: 1}),
+		configurationIDs: sealed.NewTable[configurationIDRecord](db, sealed.Spec{Tag: 'y', Name: "configuration external id", Plane: sealed.Policy, Format: 1}),
+		redirects:        sealed.NewTable[redirectRecord](db, sealed.Spec{Tag: 't', Name: "redirect", Plane: sealed.Tokens, Format: 1}),
+
 		byUser:        sealed.NewIndex(db, 'u', "credentials by user"),
 		byIntegration: sealed.NewIndex(db, 'n', "credentials by integration"),
 		expiries:      sealed.NewIndex(db, 'e', "sessions by expiry"),
+		byConfig:      sealed.NewIndex(db, 'f', "configurations by id"),
+		grants:        sealed.NewIndex(db, 'z', "credentials by grant"),
 	}
 }
 
@@ -70,6 +82,11 @@ type claimRecord struct {
 // externalIDRecord says which credential an external id means.
 type externalIDRecord struct {
 	Credential string `cbor:"1,keyasint"`
+}
+
+// redirectRecord says which connect session comes back to a redirect URL of the application: the newest.
+type redirectRecord struct {
+	Session string `cbor:"1,keyasint"` // its key
 }
 
 // bootRecord says where the store was when it was last opened to act, and by which boot of the program.

@@ -24,12 +24,13 @@ type Token struct {
 // that, is refreshed behind the call; one that has ended is refreshed first, once for all callers of the engine.
 //
 // Errors: InputError, ErrNotFound, ErrNotConnected, AmbiguousError, ErrReconnect for an account whose authorisation has
-// ended, ErrPending, ProviderError when a refresh failed for now, ErrQuarantined when one is needed.
+// ended, ErrPending, ProviderError when a refresh failed for now, ErrQuarantined when one is needed; ErrPermission.
 func (u *User) Token(ctx context.Context, sel Selector) (Token, error) {
 	record, err := u.fresh(ctx, sel)
 	if err != nil {
 		return Token{}, fmt.Errorf("token of %s: %w", sel, err)
 	}
+	u.used(ctx, record.Integration, record.ID, "token")
 	return record.token(), nil
 }
 
@@ -42,10 +43,13 @@ func (r *tokenRecord) token() Token {
 // the token fresh itself, so do not put a cache before it: build a client as &http.Client{Transport:
 // &oauth2.Transport{Source: source}}, not with oauth2.NewClient or oauth2.ReuseTokenSource, which keep a token beyond a
 // disconnect. An expiry is by Options.Now, oauth2.Token.Valid goes by real time. It may be used concurrently.
-// Errors: those of User.Credential.
+// Errors: those of User.Credential, ErrPermission.
 func (u *User) TokenSource(ctx context.Context, sel Selector) (oauth2.TokenSource, error) {
 	record, err := u.find(ctx, sel)
 	if err != nil {
+		return nil, fmt.Errorf("token source of %s: %w", sel, err)
+	}
+	if err := u.allow(actToken, &record); err != nil {
 		return nil, fmt.Errorf("token source of %s: %w", sel, err)
 	}
 	return tokenSource{ctx: ctx, u: u, sel: Selector{Credential: record.ID}}, nil
@@ -68,18 +72,31 @@ func (s tokenSource) Token() (*oauth2.Token, error) {
 
 // fresh returns the token of the account that sel names, refreshed where it has ended.
 func (u *User) fresh(ctx context.Context, sel Selector) (tokenRecord, error) {
-	record, err := u.stored(ctx, sel)
+	record, err := u.stored(ctx, sel, actToken)
 	if err != nil {
 		return record, err
 	}
 	return u.freshen(ctx, record)
 }
 
-// stored returns the token of the account that sel names, as it is.
-func (u *User) stored(ctx context.Context, sel Selector) (tokenRecord, error) {
-	id, err := u.locate(ctx, sel)
+// stored returns the token of the account that sel names, as it is, if the handle may do that with it.
+func (u *User) stored(ctx context.Context, sel Selector, a action) (tokenRecord, error) {
+	id, _, err := u.locate(ctx, sel)
 	if err != nil {
 		return tokenRecord{}, err
+	}
+	if u.authority != nil {
+		whole, _, err := u.record(ctx, id)
+		if err == nil {
+			err = sel.fits(id, whole.Integration)
+		}
+		if err == nil {
+			err = u.allow(a, &whole)
+		}
+		if err != nil {
+			return tokenRecord{}, err
+		}
+		return whole.tokenRecord, nil
 	}
 	record, err := u.e.token(ctx, u.id, id)
 	if err == nil {

@@ -16,13 +16,27 @@ var errEntry = errors.New("an index entry of another form")
 // can do no more than whoever asked for it may. Engine.User gives one with all rights. A User holds no resources, may be
 // kept, and may be used concurrently.
 type User struct {
-	e      *Engine
-	id     string
-	person string // who acts for the user, when the user is an organisation
+	e         *Engine
+	id        string
+	person    string     // who acts for the user; may be empty
+	tokenID   string     // of the user token that was shown; may be empty
+	authority *authority // nil: everything
 }
 
 // ID returns the connected user's id.
 func (u *User) ID() string { return u.id }
+
+// As returns a handle of the same user that acts for a person, and may do the same. The person becomes the Owner of the
+// accounts that are connected with it, and stands in the events of all that it does: use it where the connected user is
+// an organisation. Ids of persons look like those of users: valid UTF-8 without NUL, 1 to 255 bytes; a malformed one
+// comes out of the handle's methods as an InputError.
+func (u *User) As(person string) *User {
+	as := *u
+	if as.person = person; person == "" {
+		as.person = nobody // refused by check: an empty person is nobody
+	}
+	return &as
+}
 
 func (u *User) check() error {
 	if u.e == nil {
@@ -31,7 +45,10 @@ func (u *User) check() error {
 	if err := u.e.usable(); err != nil {
 		return err
 	}
-	return checkUserID(u.id)
+	if err := checkID("user", u.id); err != nil || u.person == "" {
+		return err
+	}
+	return checkID("person", u.person)
 }
 
 // ListInput selects credentials.
@@ -41,7 +58,8 @@ type ListInput struct {
 	Limit       int    // at most 1,000; 0: 100
 }
 
-// CredentialPage is one page of credentials, oldest first. Next is passed on as ListInput.After; empty means the end.
+// CredentialPage is one page of credentials, oldest first. Next is passed on as ListInput.After; empty means the end. A
+// page may hold fewer than Limit, also none, before the end: those that the handle may not see are left out.
 type CredentialPage struct {
 	Credentials []Credential
 	Next        string
@@ -82,7 +100,9 @@ func (u *User) credentials(ctx context.Context, in ListInput) (CredentialPage, e
 			return page, err
 		}
 		for i := range rows {
-			page.Credentials = append(page.Credentials, rows[i].Value.public(u.id))
+			if u.sees(&rows[i].Value) {
+				page.Credentials = append(page.Credentials, rows[i].Value.public(u.id))
+			}
 		}
 		if more {
 			page.Next = rows[len(rows)-1].Value.ID
@@ -100,7 +120,9 @@ func (u *User) credentials(ctx context.Context, in ListInput) (CredentialPage, e
 		return page, err
 	}
 	for i := range records {
-		page.Credentials = append(page.Credentials, records[i].public(u.id))
+		if u.sees(&records[i]) {
+			page.Credentials = append(page.Credentials, records[i].public(u.id))
+		}
 	}
 	page.Next = next
 	return page, nil
@@ -117,68 +139,20 @@ func (u *User) Credential(ctx context.Context, sel Selector) (Credential, error)
 	return record.public(u.id), nil
 }
 
-// Disconnect removes the account that sel names, whatever its status; without Credential in it the user must have
-// exactly one account of the integration. Every other account goes on working. The provider is not told: polycred
-// forgets the tokens and does not revoke them.
-// Errors: InputError, ErrNotFound, ErrNotConnected, AmbiguousError.
-func (u *User) Disconnect(ctx context.Context, sel Selector) error {
-	id, err := u.pick(ctx, sel)
-	if err == nil {
-		err = u.disconnect(ctx, id)
-	}
-	if err != nil {
-		return fmt.Errorf("disconnect %s: %w", sel, err)
-	}
-	return nil
-}
-
-func (u *User) disconnect(ctx context.Context, id string) error {
-	e := u.e
-	for {
-		record, rev, err := e.credential(ctx, u.id, id)
-		if err != nil {
-			return err
-		}
-		w := wish{user: u.id, integration: record.Integration, externalID: record.ExternalID}
-		tx := e.db.Begin(ctx)
-		e.tables.credentials.Delete(tx, rev, u.id, id)
-		e.tables.byUser.Unmark(tx, u.id, record.Integration, id)
-		e.tables.byIntegration.Unmark(tx, record.Integration, id, u.id)
-		if err := e.dropClaims(ctx, tx, &w, &record); err != nil {
-			return err
-		}
-		if w.externalID != "" {
-			_, rows, err := e.externalHolder(ctx, &w)
-			if err != nil {
-				return err
-			}
-			for _, row := range rows {
-				if row.Rev != 0 && row.Value.Credential == id {
-					e.tables.externalIDs.Delete(tx, row.Rev, row.Key...)
-				}
-			}
-		}
-		roster, rosterRev, err := e.tables.rosters.Get(ctx, u.id, record.Integration)
-		switch {
-		case err != nil && !errors.Is(err, storage.ErrNotFound):
-			return err
-		case roster.Count > 1:
-			roster.Count--
-			e.tables.rosters.Put(tx, &roster, rosterRev, u.id, record.Integration)
-		case rosterRev != 0:
-			e.tables.rosters.Delete(tx, rosterRev, u.id, record.Integration)
-		}
-		if err := tx.Commit(ctx); !conflicted(err) {
-			return err
-		}
-	}
-}
-
 // credential reads one credential of a user.
 func (e *Engine) credential(ctx context.Context, user, id string) (credentialRecord, storage.Rev, error) {
 	record, rev, err := e.tables.credentials.Get(ctx, user, id)
 	if errors.Is(err, storage.ErrNotFound) {
 		return record, 0, fmt.Errorf("credential %s: %w", clip(id), ErrNotFound)
+	}
+	return record, rev, err
+}
+
+// record reads one credential that the handle may see.
+func (u *User) record(ctx context.Context, id string) (credentialRecord, storage.Rev, error) {
+	record, rev, err := u.e.credential(ctx, u.id, id)
+	if err == nil && !u.sees(&record) {
+		return credentialRecord{}, 0, fmt.Errorf("credential %s: %w", clip(id), ErrNotFound)
 	}
 	return record, rev, err
 }
@@ -217,18 +191,18 @@ func (e *Engine) accountPage(ctx context.Context, user, integration, after strin
 	return records, next, nil
 }
 
-// accounts walks all of a user's accounts of one integration, oldest first.
-func (e *Engine) accounts(ctx context.Context, user, integration string) iter.Seq2[*credentialRecord, error] {
+// accounts walks all of the user's accounts of one integration that the handle may see, oldest first.
+func (u *User) accounts(ctx context.Context, integration string) iter.Seq2[*credentialRecord, error] {
 	return func(yield func(*credentialRecord, error) bool) {
 		after := ""
-		for {
-			records, next, err := e.accountPage(ctx, user, integration, after, 100)
+		for size := 100; ; size = 1000 { // most users have few; the others are walked in few steps
+			records, next, err := u.e.accountPage(ctx, u.id, integration, after, size)
 			if err != nil {
 				yield(nil, err)
 				return
 			}
 			for i := range records {
-				if !yield(&records[i], nil) {
+				if u.sees(&records[i]) && !yield(&records[i], nil) {
 					return
 				}
 			}

@@ -207,6 +207,32 @@ func (w *world) list(user string) []core.Credential {
 	return page.Credentials
 }
 
+// events gives all events behind a number that are there, after what is waiting has got its number.
+func (w *world) events(after uint64) []core.Event {
+	w.Helper()
+	if err := coretest.Step(w.engine); err != nil {
+		w.Fatal(err)
+	}
+	last, err := w.engine.LastEvent(w.Context())
+	if err != nil {
+		w.Fatal(err)
+	}
+	var all []core.Event
+	if after >= last {
+		return nil
+	}
+	for ev, err := range w.engine.Subscribe(w.Context(), after) {
+		if err != nil {
+			w.Fatal(err)
+		}
+		_, _ = fmt.Fprintf(w, "%s\n%+v\n", ev, ev) // searched for secrets too
+		if all = append(all, ev); ev.Number == last {
+			break
+		}
+	}
+	return all
+}
+
 // as asks the provider's API whose token a selector leads to.
 func (w *world) as(user, credential string) (string, error) {
 	w.Helper()

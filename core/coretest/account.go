@@ -2,24 +2,24 @@ package coretest
 
 import "cmp"
 
-// Account is somebody who has an account at the provider.
+// Account is somebody who has an account at the provider. As JSON its names begin in lower case.
 type Account struct {
 	// Login is the name that SignIn, AddKey, Revoke and login_hint know the account by; empty means Subject. It
 	// tells accounts apart that have the same subject in different tenants.
-	Login string
+	Login string `json:"login"`
 
 	// Subject is the account's identifier at the provider, the "sub" of ID tokens; empty means that the provider
 	// does not tell it, and needs a Login.
-	Subject string
+	Subject string `json:"subject"`
 
 	// Tenant is the workspace or organisation that the account belongs to; empty means none.
-	Tenant string
+	Tenant string `json:"tenant"`
 
 	// Name is what a person reads; empty means Subject, or else Login.
-	Name string
+	Name string `json:"name"`
 
 	// Email is the account's address; empty means that the provider does not tell it.
-	Email string
+	Email string `json:"email"`
 }
 
 // AddAccount adds an account, or replaces the one of the same login, whose tokens live on. The first account added is
@@ -27,10 +27,7 @@ type Account struct {
 func (s *OAuthServer) AddAccount(a Account) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	login := s.addAccountLocked(a)
-	if !s.chosen {
-		s.signedIn, s.chosen = login, true
-	}
+	s.addFirstLocked(a)
 }
 
 // SignIn makes an account the one that consents from now on, as in a browser where that person is signed in at the
@@ -46,8 +43,8 @@ func (s *OAuthServer) SignIn(login string) {
 	s.signedIn, s.chosen = login, true
 }
 
-// DenyNext makes the person refuse consent once: the next authorization request is answered by access_denied. It takes the place
-// of any other fault of that endpoint.
+// DenyNext makes the person refuse consent once: the next authorization request is answered by access_denied. It takes
+// the place of any other fault of that endpoint.
 func (s *OAuthServer) DenyNext() {
 	s.Set(func(sw *Switches) { sw.Authorize = Fault{Error: "access_denied", Times: 1} })
 }
@@ -63,7 +60,8 @@ func (s *OAuthServer) AddKey(key, login string) {
 }
 
 // Revoke ends everything that an account has granted, as if the person had removed the application in the provider's
-// own settings: codes, refresh tokens and access tokens, and the account's API keys too. The account stays.
+// own settings: codes, refresh tokens and access tokens, and the account's API keys too. The account stays, and may
+// consent again. An unknown login is nothing to do.
 func (s *OAuthServer) Revoke(login string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -72,6 +70,14 @@ func (s *OAuthServer) Revoke(login string) {
 		if owner == login {
 			delete(s.keys, key)
 		}
+	}
+}
+
+// addFirstLocked adds an account, which is signed in unless somebody has been before.
+func (s *OAuthServer) addFirstLocked(a Account) {
+	login := s.addAccountLocked(a)
+	if !s.chosen {
+		s.signedIn, s.chosen = login, true
 	}
 }
 

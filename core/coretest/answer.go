@@ -26,6 +26,10 @@ func (e *oauthError) status() int {
 // writeTokenError answers at the token endpoint, in the form that the switches ask for.
 func (s *OAuthServer) writeTokenError(w http.ResponseWriter, r *http.Request, e *oauthError) {
 	sw := s.Switches()
+	if g, ok := sw.TokenErrors[e.Code]; ok {
+		g.write(w)
+		return
+	}
 	status := e.status()
 	if sw.OKWithError {
 		status = http.StatusOK

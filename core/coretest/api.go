@@ -23,7 +23,10 @@ func (s *OAuthServer) userInfo(w http.ResponseWriter, r *http.Request) {
 
 // revoke is POST /revoke (RFC 7009).
 func (s *OAuthServer) revoke(w http.ResponseWriter, r *http.Request) {
-	refusal := s.authenticate(r)
+	refusal := s.wellFormed(r)
+	if refusal == nil && !s.Switches().RevokeWithoutClient {
+		refusal = s.authenticate(r)
+	}
 	if refusal == nil && r.PostForm.Get("token") == "" {
 		refusal = &oauthError{"invalid_request", "token is missing"}
 	}

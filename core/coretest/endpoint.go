@@ -47,7 +47,7 @@ type Request struct {
 	Method string      `json:"method"`
 	URL    string      `json:"url"` // path and query, as they were sent
 	Header http.Header `json:"header"`
-	Form   url.Values  `json:"form"` // parameters of the query and of a form in the body
+	Form   url.Values  `json:"form"` // parameters of the query and of a form, or of a token request's JSON, in the body
 }
 
 // Calls are the counts so far.
@@ -92,8 +92,9 @@ func (s *OAuthServer) LastAuthorization() url.Values {
 	return r.Form
 }
 
-// arrive counts and records a request, whose form has been parsed, and returns the fault that applies to it.
-func (s *OAuthServer) arrive(e Endpoint, r *http.Request) Fault {
+// arrive counts and records a request, whose form has been parsed, and returns the fault that applies to it, and what
+// the next Reset closes.
+func (s *OAuthServer) arrive(e Endpoint, r *http.Request) (Fault, chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch e {
@@ -114,7 +115,7 @@ func (s *OAuthServer) arrive(e Endpoint, r *http.Request) Fault {
 		Method: r.Method, URL: r.RequestURI, Header: r.Header.Clone(), Form: cloneValues(r.Form),
 	}
 	s.countedLocked()
-	return s.switches.fault(e).take()
+	return s.switches.fault(e).take(), s.reset
 }
 
 // waits adds n to the requests that are kept waiting.

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -17,21 +18,22 @@ import (
 // Unless WorkFirst is set, a request that waits has changed nothing yet, and one that is answered by Garbage or Error
 // changes nothing at all.
 type Fault struct {
-	// Times is how many requests meet the fault; 0 means all. When they have, it is -1, and the fault is over.
+	// Times is how many requests meet the fault; 0 means all. When they have, it is -1, and the fault is over until
+	// Times is set again.
 	Times int `json:"times"`
 
 	// WorkFirst does what the request asks before the fault strikes, and keeps the answer back: a code or refresh
 	// token is spent although the client has not heard of it.
 	WorkFirst bool `json:"workFirst"`
 
-	// Slow is a delay, in real time. It ends early when the client leaves or the server closes.
+	// Slow is a delay, in real time. It ends early when the client leaves, or the server is reset or closed.
 	Slow time.Duration `json:"slow"`
 
 	// Hold keeps requests waiting until it is switched off again: a delay whose end the test decides. A request
 	// whose client has left meanwhile goes on too if the server has not noticed; [Calls].Waiting tells.
 	Hold bool `json:"hold"`
 
-	// Hang never answers: the request ends when the client leaves or the server closes.
+	// Hang never answers: the request ends when the client leaves, or the server is reset or closed.
 	Hang bool `json:"hang"`
 
 	// LostReply does what the request asks and then cuts the connection. Note that [http.Transport] repeats a GET
@@ -46,13 +48,20 @@ type Fault struct {
 	Garbage *Garbage `json:"garbage"`
 }
 
-// Garbage is an answer that is not made by the server but given.
+// Garbage is an answer that is not made by the server but given: an error page, a limit (status 429 with the header
+// Retry-After), or an error in the provider's own words (see [Switches].TokenErrors).
 type Garbage struct {
 	Status      int               `json:"status"`      // 0 means 200
 	ContentType string            `json:"contentType"` // empty means text/html
 	Header      map[string]string `json:"header"`      // further headers, such as Retry-After
 	Body        string            `json:"body"`
 	Size        int64             `json:"size"` // in bytes; spaces before Body fill a larger answer up to it
+}
+
+// clone returns a copy that shares nothing with g.
+func (g Garbage) clone() Garbage {
+	g.Header = maps.Clone(g.Header)
+	return g
 }
 
 // take returns the fault as it applies to the next request, and counts that request.
@@ -93,6 +102,12 @@ func (s *OAuthServer) handle(w http.ResponseWriter, r *http.Request, e Endpoint,
 	if e == EndpointAPI {
 		r.Body = io.NopCloser(bytes.NewReader(body))
 	}
+	if (e == "" || e == EndpointRevoke) && isJSON(r) {
+		r.PostForm = formOf(body)
+		for name, values := range r.PostForm {
+			r.Form[name] = append(r.Form[name], values...)
+		}
+	}
 	if e == "" {
 		e = EndpointExchange
 		if r.PostForm.Get("grant_type") == "refresh_token" {
@@ -100,13 +115,13 @@ func (s *OAuthServer) handle(w http.ResponseWriter, r *http.Request, e Endpoint,
 		}
 	}
 
-	f := s.arrive(e, r)
+	f, reset := s.arrive(e, r)
 	var answer *keptAnswer
 	if f.WorkFirst {
 		answer = newKeptAnswer()
 		h(answer, r)
 	}
-	s.wait(r, e, f)
+	s.wait(r, e, f, reset)
 	switch {
 	case f.LostReply:
 		if answer == nil {
@@ -124,8 +139,9 @@ func (s *OAuthServer) handle(w http.ResponseWriter, r *http.Request, e Endpoint,
 	}
 }
 
-// wait keeps a request waiting as its fault says, and abandons it when the client leaves or the server closes.
-func (s *OAuthServer) wait(r *http.Request, e Endpoint, f Fault) {
+// wait keeps a request waiting as its fault says, and abandons it when the client leaves, or the server is closed or
+// reset: reset is s.reset at the time when the request arrived.
+func (s *OAuthServer) wait(r *http.Request, e Endpoint, f Fault, reset chan struct{}) {
 	if f.Slow <= 0 && !f.Hold && !f.Hang {
 		return
 	}
@@ -136,6 +152,8 @@ func (s *OAuthServer) wait(r *http.Request, e Endpoint, f Fault) {
 		defer t.Stop()
 		select {
 		case <-t.C:
+		case <-reset:
+			panic(http.ErrAbortHandler)
 		case <-r.Context().Done():
 			panic(http.ErrAbortHandler)
 		case <-s.done:
@@ -144,13 +162,16 @@ func (s *OAuthServer) wait(r *http.Request, e Endpoint, f Fault) {
 	}
 	for f.Hang || f.Hold {
 		s.mu.Lock()
-		held, switched := s.switches.fault(e).Hold, s.switched
+		held, switched, old := s.switches.fault(e).Hold, s.switched, s.reset != reset
 		s.mu.Unlock()
-		if !held && !f.Hang {
+		switch {
+		case old: // a reset switches Hold off too, but lets nothing go on
+			panic(http.ErrAbortHandler)
+		case !held && !f.Hang:
 			return
 		}
 		select {
-		case <-switched:
+		case <-switched: // by Reset too
 		case <-r.Context().Done():
 			panic(http.ErrAbortHandler)
 		case <-s.done:

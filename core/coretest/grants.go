@@ -18,6 +18,7 @@ type grants struct {
 	codes   map[string]*grant
 	access  map[string]*accessToken
 	refresh map[string]*refreshToken
+	holding map[string][]*grant // by login, oldest first: those that were given a refresh token at exchange
 }
 
 // grant is one consent of an account, from which a code and a chain of tokens stem.
@@ -29,6 +30,7 @@ type grant struct {
 	challenge   string // of PKCE; empty: not used
 	codeExpires time.Time
 	codeSpent   bool
+	displaced   bool // its refresh tokens died for newer ones
 	revoked     bool
 }
 
@@ -49,6 +51,7 @@ func newGrants() grants {
 		codes:   make(map[string]*grant),
 		access:  make(map[string]*accessToken),
 		refresh: make(map[string]*refreshToken),
+		holding: make(map[string][]*grant),
 	}
 }
 
@@ -69,6 +72,18 @@ func (g *grants) issueRefresh(gr *grant) string {
 	token := "rt-" + rand.Text()
 	g.refresh[token] = &refreshToken{grant: gr}
 	return token
+}
+
+// limit makes gr the newest of its account's grants that hold a refresh token, and lets the oldest of those die that
+// are beyond most; 0 means no limit.
+func (g *grants) limit(gr *grant, most int) {
+	held := slices.DeleteFunc(g.holding[gr.login], func(gr *grant) bool { return gr.revoked })
+	held = append(held, gr)
+	for most > 0 && len(held) > most {
+		held[0].displaced = true
+		held = held[1:]
+	}
+	g.holding[gr.login] = held
 }
 
 // spendCode returns the grant of a code, and a refusal. A code is spent by whoever presents it first, also in vain;
@@ -100,7 +115,7 @@ func (g *grants) spendCode(code, redirectURI, verifier string, now time.Time) (*
 func (g *grants) findRefresh(token string, sw *Switches, now time.Time) (*refreshToken, *oauthError) {
 	t := g.refresh[token]
 	switch {
-	case t == nil:
+	case t == nil, t.grant.displaced:
 		return nil, &oauthError{"invalid_grant", "unknown refresh token"}
 	case t.grant.revoked:
 		return nil, &oauthError{"invalid_grant", "the grant was revoked"}

@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -30,6 +32,18 @@ type OAuthServerOptions struct {
 
 	// Switches are how the server behaves at first; the zero value is a provider without faults.
 	Switches Switches
+
+	// Accounts are there from the start, and the first of them is signed in; none means that AddAccount or SignIn
+	// must come before the first consent.
+	Accounts []Account
+
+	// Port is the port of 127.0.0.1 to listen on; 0 means a free one.
+	Port int
+
+	// Fallback answers the requests for every path that the server does not have, so that a test can add what its
+	// provider has beside OAuth; nil means that they are not found. They are neither counted nor do they meet
+	// faults, and Close waits for them.
+	Fallback http.Handler
 }
 
 // OAuthServer is a small OAuth 2.0 and OpenID Connect provider with an API behind it, listening on a loopback port
@@ -62,12 +76,14 @@ type OAuthServer struct {
 	grants   grants
 	switches Switches
 	switched chan struct{} // closed and replaced when switches change
+	reset    chan struct{} // closed and replaced by Reset
 	calls    Calls
 	last     map[Endpoint]Request
 	counted  chan struct{} // closed and replaced when calls change
 }
 
-// NewOAuthServer starts a server on a free port of 127.0.0.1; o may be nil. The caller closes it.
+// NewOAuthServer starts a server on a port of 127.0.0.1; o may be nil. The caller closes it. It fails when the options
+// make no sense or the port is taken.
 func NewOAuthServer(o *OAuthServerOptions) (*OAuthServer, error) {
 	var opts OAuthServerOptions
 	if o != nil {
@@ -80,8 +96,18 @@ func NewOAuthServer(o *OAuthServerOptions) (*OAuthServer, error) {
 	opts.ClientSecret = cmp.Or(opts.ClientSecret, "demo-secret")
 	opts.TokenLifetime = cmp.Or(opts.TokenLifetime, time.Hour)
 	opts.RedirectURIs = slices.Clone(opts.RedirectURIs)
+	opts.Accounts = slices.Clone(opts.Accounts)
+	opts.Switches = opts.Switches.clone()
 	if opts.TokenLifetime < 0 {
 		return nil, fmt.Errorf("start OAuth server: token lifetime %v is negative", opts.TokenLifetime)
+	}
+	if opts.Port < 0 || opts.Port > math.MaxUint16 {
+		return nil, fmt.Errorf("start OAuth server: there is no port %d", opts.Port)
+	}
+	for i, a := range opts.Accounts {
+		if a.Login == "" && a.Subject == "" {
+			return nil, fmt.Errorf("start OAuth server: account %d has neither a login nor a subject", i+1)
+		}
 	}
 
 	signer, err := newSigner()
@@ -89,7 +115,7 @@ func NewOAuthServer(o *OAuthServerOptions) (*OAuthServer, error) {
 		return nil, fmt.Errorf("start OAuth server: %w", err)
 	}
 	var lc net.ListenConfig
-	l, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
+	l, err := lc.Listen(context.Background(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(opts.Port)))
 	if err != nil {
 		return nil, fmt.Errorf("start OAuth server: %w", err)
 	}
@@ -99,14 +125,11 @@ func NewOAuthServer(o *OAuthServerOptions) (*OAuthServer, error) {
 		signer:   signer,
 		done:     make(chan struct{}),
 		served:   make(chan struct{}),
-		accounts: make(map[string]Account),
-		keys:     make(map[string]string),
-		grants:   newGrants(),
-		switches: opts.Switches.clone(),
 		switched: make(chan struct{}),
-		last:     make(map[Endpoint]Request),
+		reset:    make(chan struct{}),
 		counted:  make(chan struct{}),
 	}
+	s.Reset()
 	s.http = &http.Server{Handler: http.HandlerFunc(s.serve), ReadHeaderTimeout: 10 * time.Second}
 	go func() {
 		defer close(s.served)
@@ -128,6 +151,27 @@ func (s *OAuthServer) Close() {
 	_ = s.http.Close() // it can only fail to close a listener that nobody needs any more
 	<-s.served
 	s.handlers.Wait()
+}
+
+// Reset puts the server back to how it was started: its switches, and of the accounts those of the options. Codes,
+// tokens, API keys, counts and recorded requests are forgotten, and requests that are kept waiting are cut. The address
+// and the key that signs ID tokens stay. So several tests can follow each other on one server.
+func (s *OAuthServer) Reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.accounts, s.keys, s.grants = make(map[string]Account), make(map[string]string), newGrants()
+	s.signedIn, s.chosen = "", false
+	for _, a := range s.opts.Accounts {
+		s.addFirstLocked(a)
+	}
+	s.switches = s.opts.Switches.clone()
+	close(s.switched)
+	s.switched = make(chan struct{})
+	close(s.reset)
+	s.reset = make(chan struct{})
+	s.calls = Calls{Waiting: s.calls.Waiting} // which those that wait count down themselves
+	s.last = make(map[Endpoint]Request)
+	s.countedLocked()
 }
 
 // Host is the host and port the server listens on, such as 127.0.0.1:41234: what an engine's list of allowed private
@@ -197,6 +241,8 @@ func (s *OAuthServer) serve(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusOK, s.signer.jwks())
 	case path == "/.well-known/openid-configuration", path == "/.well-known/oauth-authorization-server":
 		writeJSON(w, http.StatusOK, s.metadata())
+	case s.opts.Fallback != nil:
+		s.opts.Fallback.ServeHTTP(w, r)
 	default:
 		writeJSON(w, http.StatusNotFound, map[string]any{"error": "not_found"})
 	}

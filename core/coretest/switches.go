@@ -1,9 +1,6 @@
 package coretest
 
 import (
-	"bytes"
-	"encoding/json"
-	"fmt"
 	"maps"
 	"time"
 )
@@ -12,7 +9,8 @@ import (
 // that does not rotate refresh tokens and has no faults. They may be changed at any time, by [OAuthServer.Set].
 //
 // As JSON the names are those of the fields beginning in lower case, and durations are strings such as "1m30s".
-// Decoding into Switches changes only what the JSON names, and fails on unknown names.
+// Decoding into Switches changes only what the JSON names, also inside a [Fault] and for single keys of a map; null
+// puts a fault or a map back to nothing. It fails on unknown names, and then changes nothing.
 type Switches struct {
 	// Rotate issues a new refresh token at each refresh; the one presented is spent. Without it a refresh answers
 	// with the refresh token that was presented.
@@ -32,11 +30,25 @@ type Switches struct {
 	// good, also with Rotate.
 	OmitRefreshTokenAtRefresh bool `json:"omitRefreshTokenAtRefresh"`
 
+	// MaxRefreshTokens is how many refresh tokens an account may hold, one for each of its consents: a further one
+	// makes the oldest die silently. Access tokens live on. It is looked at when a code is exchanged; 0: no limit.
+	MaxRefreshTokens int `json:"maxRefreshTokens"`
+
+	// TokenRequests is what the token and the revocation endpoint take as the body of a request; empty means
+	// [TokenRequestsForm].
+	TokenRequests TokenRequests `json:"tokenRequests"`
+
 	// ExpiresIn is how token answers tell the lifetime; empty means [ExpiresInNumber].
 	ExpiresIn ExpiresIn `json:"expiresIn"`
 
+	// NestTokensAtExchange and NestTokensAtRefresh put the server's own fields of a token answer into an object at
+	// that path, a name or names with dots between, such as authed_user; empty: they stand at the top.
+	NestTokensAtExchange string `json:"nestTokensAtExchange"`
+	NestTokensAtRefresh  string `json:"nestTokensAtRefresh"`
+
 	// ExtraTokenFields are added to every successful token answer, in place of the server's own field of the same
-	// name; a nil value leaves the field out. So {"access_token": nil} is an answer without a token.
+	// name; a nil value leaves the field out. So {"access_token": nil} is an answer without a token. What is added
+	// to nested tokens is given as an object too: {"ok": true, "authed_user": {"id": "U1"}}.
 	ExtraTokenFields map[string]any `json:"extraTokenFields"`
 
 	// ExtraCallbackParams are added to every redirect back to the client, in place of a parameter of the same name.
@@ -52,6 +64,11 @@ type Switches struct {
 	// OKWithError sends the errors of the token endpoint with status 200.
 	OKWithError bool `json:"okWithError"`
 
+	// TokenErrors are other forms of the errors of the token endpoint: one whose OAuth error code is a key of the map
+	// is answered by the value, as it stands. So a provider that does not say invalid_grant says what it does say
+	// whenever a refresh token is really dead. It goes before OKWithError and FormEncoded.
+	TokenErrors map[string]Garbage `json:"tokenErrors"`
+
 	// WrongIssuer is the issuer that redirects (parameter iss) and ID tokens name; empty means the server's own.
 	WrongIssuer string `json:"wrongIssuer"`
 
@@ -64,6 +81,10 @@ type Switches struct {
 	// RevokeGrant makes the revocation of any one token end everything the account has granted to the client.
 	// Without it, revoking a refresh token ends the grant it stems from, and revoking an access token only itself.
 	RevokeGrant bool `json:"revokeGrant"`
+
+	// RevokeWithoutClient lets the revocation endpoint take a token from anybody: the client need not authenticate,
+	// and what it shows of its credentials is not looked at.
+	RevokeWithoutClient bool `json:"revokeWithoutClient"`
 
 	// Unauthorized is how many more API requests are answered by 401 although their token or key is live; negative
 	// means all.
@@ -88,6 +109,17 @@ const (
 	ExpiresInNumber ExpiresIn = "number" // seconds as a JSON number
 	ExpiresInString ExpiresIn = "string" // seconds as a JSON string
 	ExpiresInAbsent ExpiresIn = "absent" // no field at all
+)
+
+// TokenRequests is what the token and the revocation endpoint take as the body of a request. What they do not take is
+// an invalid_request.
+type TokenRequests string
+
+// What the body of a token request may be. A JSON object has the parameters as its fields.
+const (
+	TokenRequestsForm TokenRequests = "form" // a form, as RFC 6749 has it
+	TokenRequestsJSON TokenRequests = "json" // an object of type application/json
+	TokenRequestsAny  TokenRequests = "any"  // either
 )
 
 // PKCE is what a provider makes of PKCE (RFC 7636). The method plain is refused unless PKCE is ignored.
@@ -143,85 +175,16 @@ func (sw Switches) clone() Switches {
 	sw.ExtraTokenFields = maps.Clone(sw.ExtraTokenFields)
 	sw.ExtraCallbackParams = maps.Clone(sw.ExtraCallbackParams)
 	sw.ExtraClaims = maps.Clone(sw.ExtraClaims)
+	sw.TokenErrors = maps.Clone(sw.TokenErrors)
+	for code, g := range sw.TokenErrors {
+		sw.TokenErrors[code] = g.clone()
+	}
 	for _, e := range endpoints {
 		f := sw.fault(e)
 		if f.Garbage != nil {
-			g := *f.Garbage
-			g.Header = maps.Clone(g.Header)
+			g := f.Garbage.clone()
 			f.Garbage = &g
 		}
 	}
 	return sw
-}
-
-// duration is a time.Duration that JSON carries as a string.
-type duration time.Duration
-
-func (d duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
-
-func (d *duration) UnmarshalText(b []byte) error {
-	v, err := time.ParseDuration(string(b))
-	if err != nil {
-		return err
-	}
-	*d = duration(v)
-	return nil
-}
-
-// plainSwitches is Switches without its methods.
-type plainSwitches Switches
-
-// switchesJSON is the JSON form: its own fields hide those of the same name further in.
-type switchesJSON struct {
-	plainSwitches
-	GraceWindow duration `json:"graceWindow"`
-}
-
-// MarshalJSON is described at [Switches].
-func (sw Switches) MarshalJSON() ([]byte, error) {
-	return json.Marshal(switchesJSON{plainSwitches(sw), duration(sw.GraceWindow)})
-}
-
-// UnmarshalJSON is described at [Switches].
-func (sw *Switches) UnmarshalJSON(b []byte) error {
-	c := sw.clone()
-	j := switchesJSON{plainSwitches(c), duration(c.GraceWindow)}
-	if err := decodeStrict(b, &j); err != nil {
-		return fmt.Errorf("decode switches: %w", err)
-	}
-	*sw = Switches(j.plainSwitches)
-	sw.GraceWindow = time.Duration(j.GraceWindow)
-	return nil
-}
-
-// plainFault is Fault without its methods.
-type plainFault Fault
-
-// faultJSON is the JSON form of a Fault.
-type faultJSON struct {
-	plainFault
-	Slow duration `json:"slow"`
-}
-
-// MarshalJSON is described at [Switches].
-func (f Fault) MarshalJSON() ([]byte, error) {
-	return json.Marshal(faultJSON{plainFault(f), duration(f.Slow)})
-}
-
-// UnmarshalJSON is described at [Switches].
-func (f *Fault) UnmarshalJSON(b []byte) error {
-	j := faultJSON{plainFault(*f), duration(f.Slow)}
-	if err := decodeStrict(b, &j); err != nil {
-		return err
-	}
-	*f = Fault(j.plainFault)
-	f.Slow = time.Duration(j.Slow)
-	return nil
-}
-
-// decodeStrict refuses unknown names: the caller's own decoder cannot, since it does not look inside UnmarshalJSON.
-func decodeStrict(b []byte, v any) error {
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	return d.Decode(v)
 }

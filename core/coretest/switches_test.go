@@ -164,12 +164,17 @@ func TestSwitchesAreCopies(t *testing.T) {
 	t.Parallel()
 	extra := map[string]any{"a": 1}
 	garbage := &coretest.Garbage{Header: map[string]string{"a": "b"}}
+	errs := map[string]coretest.Garbage{"invalid_grant": {Status: 403, Header: map[string]string{"a": "b"}}}
 	s := start(t, func(o *coretest.OAuthServerOptions) {
-		o.Switches = coretest.Switches{ExtraTokenFields: extra, API: coretest.Fault{Garbage: garbage}}
+		o.Switches = coretest.Switches{
+			ExtraTokenFields: extra, API: coretest.Fault{Garbage: garbage}, TokenErrors: errs,
+		}
 	})
 	want := s.Switches()
 	extra["a"], garbage.Status, garbage.Header["a"] = 2, 500, "c"
+	errs["invalid_grant"].Header["a"], errs["x"] = "c", coretest.Garbage{}
 	got := s.Switches()
+	got.TokenErrors["invalid_grant"].Header["d"] = "e"
 	got.ExtraTokenFields["b"], got.API.Garbage.Body = 3, "x"
 	s.Set(func(sw *coretest.Switches) { got = *sw })
 	got.ExtraTokenFields["c"] = 4
@@ -183,6 +188,8 @@ func TestSwitchesJSON(t *testing.T) {
 	full := coretest.Switches{
 		Rotate: true, GraceWindow: 90 * time.Second, ExpiresIn: "absent", PKCE: coretest.PKCEIgnored,
 		ExtraTokenFields: map[string]any{"a": "b"}, Unauthorized: 2,
+		TokenRequests: coretest.TokenRequestsJSON, NestTokensAtExchange: "authed_user", MaxRefreshTokens: 5,
+		TokenErrors: map[string]coretest.Garbage{"invalid_grant": {Status: 403, Body: "{}"}},
 		Refresh: coretest.Fault{
 			Times: 1, WorkFirst: true, Slow: 1500 * time.Millisecond, Hang: true,
 			Garbage: &coretest.Garbage{Status: 500, Size: 7, Header: map[string]string{"Retry-After": "1"}},
@@ -218,13 +225,21 @@ func TestSwitchesJSON(t *testing.T) {
 	if diff := cmp.Diff(want, back); diff != "" {
 		t.Errorf("merged (-want +got):\n%s", diff)
 	}
+	if err := json.Unmarshal([]byte(`{"refresh":null,"extraTokenFields":null}`), &back); err != nil {
+		t.Fatalf("Unmarshal: %v", err)
+	}
+	want.Refresh, want.ExtraTokenFields = coretest.Fault{}, nil
+	if diff := cmp.Diff(want, back); diff != "" {
+		t.Errorf("emptied by null (-want +got):\n%s", diff)
+	}
 	if len(before) != 1 {
 		t.Errorf("Unmarshal changed a map it was not given: %v", before)
 	}
 
 	for _, bad := range []string{
 		`{"rotat":true}`, `{"api":{"hangs":true}}`, `{"api":{"garbage":{"x":1}}}`, `{"graceWindow":"soon"}`,
-		`{"graceWindow":5}`, `[]`,
+		`{"graceWindow":5}`, `[]`, `{"pkce":"S256"}`, `{"tokenRequests":"xml"}`, `{"rotate":true,"expiresIn":"soon"}`,
+		`{"tokenErrors":{"invalid_grant":{"code":400}}}`,
 	} {
 		was := back
 		if err := json.Unmarshal([]byte(bad), &back); err == nil {

@@ -1,8 +1,10 @@
 package coretest
 
 import (
+	"cmp"
 	"crypto/subtle"
 	"encoding/json"
+	"mime"
 	"net/http"
 	"net/url"
 	"slices"
@@ -23,7 +25,7 @@ func (s *OAuthServer) token(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *OAuthServer) issue(r *http.Request) (map[string]any, *oauthError) {
-	if refusal := s.authenticate(r); refusal != nil {
+	if refusal := cmp.Or(s.wellFormed(r), s.authenticate(r)); refusal != nil {
 		return nil, refusal
 	}
 	s.mu.Lock()
@@ -39,12 +41,23 @@ func (s *OAuthServer) issue(r *http.Request) (map[string]any, *oauthError) {
 	return nil, &oauthError{"unsupported_grant_type", "grant_type must be authorization_code or refresh_token"}
 }
 
-// authenticate checks the form of a request and the client's credentials, which stand in the Authorization header or
-// in the body, not in both (RFC 6749 §2.3).
-func (s *OAuthServer) authenticate(r *http.Request) *oauthError {
-	if !single(r.PostForm) {
+// wellFormed checks the body of a token or revocation request, not yet what it says.
+func (s *OAuthServer) wellFormed(r *http.Request) *oauthError {
+	takes := s.Switches().TokenRequests
+	switch {
+	case !isJSON(r) && takes == TokenRequestsJSON:
+		return &oauthError{"invalid_request", "the body must be application/json"}
+	case isJSON(r) && takes != TokenRequestsJSON && takes != TokenRequestsAny:
+		return &oauthError{"invalid_request", "the body must be application/x-www-form-urlencoded"}
+	case !single(r.PostForm):
 		return &oauthError{"invalid_request", "a parameter is there more than once"}
 	}
+	return nil
+}
+
+// authenticate checks the client's credentials, which stand in the Authorization header or in the body, not in both
+// (RFC 6749 §2.3).
+func (s *OAuthServer) authenticate(r *http.Request) *oauthError {
 	id, secret := r.PostForm.Get("client_id"), r.PostForm.Get("client_secret")
 	if r.Header.Get("Authorization") != "" {
 		if secret != "" {
@@ -87,8 +100,10 @@ func (s *OAuthServer) exchangeLocked(form url.Values) (map[string]any, *oauthErr
 	var refresh string
 	if !s.switches.OmitRefreshTokenAtExchange {
 		refresh = s.grants.issueRefresh(gr)
+		s.grants.limit(gr, s.switches.MaxRefreshTokens)
 	}
-	return s.answerLocked(gr, gr.scope, refresh, gr.nonce, now)
+	fields, refusal := s.answerLocked(gr, gr.scope, refresh, gr.nonce, now)
+	return s.dressLocked(fields, s.switches.NestTokensAtExchange), refusal
 }
 
 func (s *OAuthServer) refreshLocked(form url.Values) (map[string]any, *oauthError) {
@@ -115,7 +130,8 @@ func (s *OAuthServer) refreshLocked(form url.Values) (map[string]any, *oauthErro
 	case s.switches.Rotate:
 		refresh = s.grants.rotate(t, now)
 	}
-	return s.answerLocked(t.grant, scope, refresh, "", now)
+	fields, refusal := s.answerLocked(t.grant, scope, refresh, "", now)
+	return s.dressLocked(fields, s.switches.NestTokensAtRefresh), refusal
 }
 
 // answerLocked issues an access token and makes the fields of the answer.
@@ -162,17 +178,58 @@ func (s *OAuthServer) answerLocked(
 		}
 		fields["id_token"] = token
 	}
-	overlay(fields, s.switches.ExtraTokenFields)
 	return fields, nil
 }
 
-// overlay puts the fields of extra over those of m; nil removes one.
+// dressLocked puts the fields of an answer into an object at path, and adds those that the switches ask for.
+func (s *OAuthServer) dressLocked(fields map[string]any, path string) map[string]any {
+	if fields == nil {
+		return nil
+	}
+	if path != "" {
+		names := strings.Split(path, ".")
+		for _, name := range slices.Backward(names) {
+			fields = map[string]any{name: fields}
+		}
+	}
+	overlay(fields, s.switches.ExtraTokenFields)
+	return fields
+}
+
+// overlay puts the fields of extra over those of m; nil removes one, and an object goes over an object.
 func overlay(m, extra map[string]any) {
 	for k, v := range extra {
-		if v == nil {
+		inner, ok1 := m[k].(map[string]any)
+		more, ok2 := v.(map[string]any)
+		switch {
+		case v == nil:
 			delete(m, k)
-		} else {
+		case ok1 && ok2:
+			overlay(inner, more)
+		default:
 			m[k] = v
 		}
 	}
+}
+
+// isJSON reports whether the body of a request is said to be JSON.
+func isJSON(r *http.Request) bool {
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return err == nil && kind == "application/json"
+}
+
+// formOf returns the fields of a JSON object as the parameters of a form: texts as they are, anything else as JSON. It
+// is empty for what is no object.
+func formOf(body []byte) url.Values {
+	var fields map[string]json.RawMessage
+	_ = json.Unmarshal(body, &fields) // what is malformed is missing from the form
+	form := make(url.Values, len(fields))
+	for name, field := range fields {
+		var text string
+		if json.Unmarshal(field, &text) != nil {
+			text = string(field)
+		}
+		form.Set(name, text)
+	}
+	return form
 }

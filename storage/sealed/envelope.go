@@ -3,6 +3,7 @@ package sealed
 import (
 	"errors"
 	"fmt"
+	"reflect"
 
 	"github.com/fxamacker/cbor/v2"
 )
@@ -18,6 +19,9 @@ var (
 // The codec is told to pass over MarshalBinary and MarshalText, which crypto.Secret uses to stop every other encoder:
 // only here is a secret written, and only into what is sealed next. Map keys are sorted, so that equal records encode
 // alike (RFC 8949 §4.2.1).
+//
+// What a field of type any holds comes back as string, bool, float64, []byte, []any, map[string]any or nil, and what was
+// of an integer type as uint64, or int64 below 0. No secret belongs there: it would come back open, as []any of one string.
 var (
 	encoder = func() cbor.EncMode {
 		o := cbor.CoreDetEncOptions()
@@ -37,6 +41,7 @@ var (
 			TagsMd:            cbor.TagsForbidden,
 			BinaryUnmarshaler: cbor.BinaryUnmarshalerNone,
 			TextUnmarshaler:   cbor.TextUnmarshalerNone,
+			DefaultMapType:    reflect.TypeFor[map[string]any](), // in an any, as encoding/json has it
 		}.DecMode()
 		if err != nil {
 			panic(err) // fixed options
@@ -45,13 +50,14 @@ var (
 	}()
 )
 
-// encode writes the format byte and the record.
+// encode writes the format byte and the record that v points to.
 func encode(format int, v any) ([]byte, error) {
 	body, err := encoder.Marshal(v)
 	if err != nil {
 		return nil, err
 	}
-	if err := decoder.Wellformed(body); err != nil { // too deep or too long to be read again
+	// What could never be read again is not written: too deep, too long, or a map in an any whose keys are no texts.
+	if err := decoder.Unmarshal(body, reflect.New(reflect.TypeOf(v).Elem()).Interface()); err != nil {
 		return nil, err
 	}
 	out := make([]byte, 0, 1+len(body))

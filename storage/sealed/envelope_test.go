@@ -3,6 +3,9 @@ package sealed_test
 import (
 	"bytes"
 	"fmt"
+	"maps"
+	"math"
+	"math/big"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -126,6 +129,124 @@ func TestRecordRoundTrip(t *testing.T) {
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("Get(%s) (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// settings is a record with a field for what JSON brings.
+type settings struct {
+	Values map[string]any `cbor:"1,keyasint,omitempty"`
+	Any    any            `cbor:"2,keyasint"`
+}
+
+// What a field of type any holds comes back as encoding/json would have it, whatever its shortest encoding was.
+func TestAnyRoundTrip(t *testing.T) {
+	t.Parallel()
+	_, w := newMemory(t)
+	table := sealed.NewTable[settings](w.DB, sealed.Spec{Tag: 's', Name: "settings", Plane: sealed.Policy, Format: 1})
+	type text string
+	for _, tt := range []struct {
+		name      string
+		put, want any
+	}{
+		{"nothing", nil, nil},
+		{"text", "Grüße", "Grüße"},
+		{"no text", "", ""},
+		{"text of a type", text("x"), "x"},
+		{"not UTF-8", "\xff\xfe\x00", "\xff\xfe\x00"},
+		{"true", true, true},
+		{"5.0", 5.0, 5.0},
+		{"0.0", 0.0, 0.0},
+		{"-1.0", -1.0, -1.0},
+		{"0.5", 0.5, 0.5},
+		{"0.1", 0.1, 0.1},
+		{"65504, the largest of 16 bits", 65504.0, 65504.0},
+		{"65505", 65505.0, 65505.0},
+		{"2^24+1", 1<<24 + 1.0, 1<<24 + 1.0},
+		{"2^53", float64(1 << 53), float64(1 << 53)},
+		{"the largest", math.MaxFloat64, math.MaxFloat64},
+		{"the smallest", math.SmallestNonzeroFloat64, math.SmallestNonzeroFloat64},
+		{"infinite", math.Inf(-1), math.Inf(-1)},
+		{"float32", float32(0.5), 0.5},
+		{"int", 5, uint64(5)},
+		{"int below 0", int8(-5), int64(-5)},
+		{"the largest uint64", uint64(math.MaxUint64), uint64(math.MaxUint64)},
+		{"the smallest int64", int64(math.MinInt64), int64(math.MinInt64)},
+		{"bytes", []byte{0, 0xff}, []byte{0, 0xff}},
+		{"object", map[string]any{"b": 2.0, "a": map[string]any{"\xff": nil}, "": []any{}}, map[string]any{"b": 2.0, "a": map[string]any{"\xff": nil}, "": []any{}}},
+		{"empty object", map[string]any{}, map[string]any{}},
+		{"object of texts", map[string]string{"a": "b"}, map[string]any{"a": "b"}},
+		{"list", []any{1.0, "a", false, nil, []any{map[string]any{"k": 5.0}}}, []any{1.0, "a", false, nil, []any{map[string]any{"k": 5.0}}}},
+		{"list of texts", []string{"a", ""}, []any{"a", ""}},
+	} {
+		record := settings{Values: map[string]any{"k": tt.put}, Any: tt.put}
+		commit(t, w.DB, func(tx *sealed.Tx) { table.Put(tx, &record, 0, tt.name) })
+		got, _, err := table.Get(t.Context(), tt.name)
+		if err != nil {
+			t.Errorf("Get(%s) = %v, want the record", tt.name, err)
+			continue
+		}
+		if diff := cmp.Diff(settings{Values: map[string]any{"k": tt.want}, Any: tt.want}, got); diff != "" {
+			t.Errorf("Get(%s) (-want +got):\n%s", tt.name, diff)
+		}
+	}
+	record := settings{Any: math.NaN()}
+	commit(t, w.DB, func(tx *sealed.Tx) { table.Put(tx, &record, 0, "not a number") })
+	got, _, err := table.Get(t.Context(), "not a number")
+	if f, ok := got.Any.(float64); err != nil || !ok || !math.IsNaN(f) {
+		t.Errorf("Get = %v, %v, want %v", got.Any, err, math.NaN())
+	}
+}
+
+// Equal values encode alike, in whatever order a map gives its keys.
+func TestAnyDeterministic(t *testing.T) {
+	t.Parallel()
+	record := settings{Values: map[string]any{}}
+	for i := range 100 {
+		record.Values[fmt.Sprint(i)] = map[string]any{"a": float64(i), "b": []any{fmt.Sprint(i)}}
+	}
+	want, err := sealed.Encode(1, &record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		if got, err := sealed.Encode(1, &settings{Values: maps.Clone(record.Values)}); err != nil || !bytes.Equal(got, want) {
+			t.Fatalf("Encode = %x, %v, want %x", got, err, want)
+		}
+	}
+}
+
+// What an any holds and could not be read again is not written.
+func TestAnyRefused(t *testing.T) {
+	t.Parallel()
+	nest := func(n int) (v any) {
+		v = "x"
+		for range n {
+			v = map[string]any{"k": v}
+		}
+		return v
+	}
+	for _, tt := range []struct {
+		name  string
+		value any
+		ok    bool
+	}{
+		{"nested 31 deep", nest(31), true}, // 32 with the record around it
+		{"nested 32 deep", nest(32), false},
+		{"a map with numbers for keys", map[int]string{1: "x"}, false},
+		{"a map with anything for keys", map[any]any{"a": 1.0, 2: "b"}, false},
+		{"a map with texts for keys only", map[any]any{"a": 1.0}, true},
+		{"a number of any size", new(big.Int).Lsh(big.NewInt(1), 100), false}, // needs a tag
+		{"a channel", make(chan int), false},
+		{"a function", func() {}, false},
+	} {
+		plain, err := sealed.Encode(1, &settings{Any: tt.value})
+		if (err == nil) != tt.ok {
+			t.Errorf("Encode(%s) = %v, want success: %t", tt.name, err, tt.ok)
+		}
+		var got settings
+		if err == nil && sealed.Decode("settings", 1, plain, &got) != nil {
+			t.Errorf("Decode(%s) fails on what Encode wrote", tt.name)
 		}
 	}
 }

@@ -90,7 +90,18 @@ func (t *Table[T]) GetMany(ctx context.Context, keys [][]string) ([]Row[T], erro
 // behind the key after (nil: from the first). More says that others follow; the last row's Key is then the next after.
 // Errors: those of Get.
 func (t *Table[T]) List(ctx context.Context, prefix, after []string, limit int) (rows []Row[T], more bool, err error) {
+	return t.list(ctx, t.db.span(t.spec.Tag, prefix, after, limit))
+}
+
+// Keys is List without opening anything: every Value is the zero value. It is for walking past records that do not open,
+// and for deleting them. Errors: *CorruptError for a key that is none of this table's, and those of the store.
+func (t *Table[T]) Keys(ctx context.Context, prefix, after []string, limit int) (rows []Row[T], more bool, err error) {
 	r := t.db.span(t.spec.Tag, prefix, after, limit)
+	r.KeysOnly = true
+	return t.list(ctx, r)
+}
+
+func (t *Table[T]) list(ctx context.Context, r storage.Range) (rows []Row[T], more bool, err error) {
 	page, err := t.db.store.Scan(ctx, r)
 	if err != nil {
 		return nil, false, err
@@ -101,6 +112,9 @@ func (t *Table[T]) List(ctx context.Context, prefix, after []string, limit int) 
 			return nil, false, &CorruptError{Table: t.spec.Name, Err: err}
 		}
 		rows[i].Rev = item.Rev
+		if r.KeysOnly {
+			continue
+		}
 		if err := t.open(ctx, item, &rows[i].Value); err != nil {
 			return nil, false, err
 		}

@@ -31,44 +31,70 @@ type Answer struct {
 	TokenType    string
 	// Lifetime is how long the access token is good from now; 0 when the answer did not say so, or said nonsense.
 	Lifetime time.Duration
-	Scopes   []string       // nil when the answer did not say: then those that were asked for were granted (RFC 6749 §5.1)
+	Scopes   []string       // from scope or, as a list, scopes; nil when the answer did not say: then those that were asked for were granted (RFC 6749 §5.1)
 	Fields   map[string]any // the whole answer, with json.Number for numbers; it holds tokens
 }
 
 // parse reads the answer of a token endpoint, in JSON or, as older providers have it, as a form.
-func parse(status int, header http.Header, body []byte, now time.Time) (*Answer, *Error) {
+func (e *Endpoint) parse(status int, header http.Header, body []byte, refresh bool) (*Answer, *Error) {
 	fields := decode(header.Get("Content-Type"), body)
-	code, _ := fields["error"].(string)
-	ok, isBool := fields["ok"].(bool)
+	ok := status >= 200 && status <= 299
 	switch {
-	case status < 200 || status > 299 || code != "" || (isBool && !ok):
-		code = CleanCode(code)
+	case !ok || e.failed(fields):
+		code := e.Codes.read(fields, ok)
 		return nil, &Error{
-			Class: classify(status, code), Status: status, Code: code, RetryAfter: retryAfter(header, now),
+			Class: e.Codes.classify(status, code, refresh), Status: status, Code: code, RetryAfter: retryAfter(header, e.Now()),
 			Reason: "the provider refused",
 		}
 	case fields == nil:
 		return nil, &Error{Class: Transient, Status: status, Reason: "the provider's answer is neither JSON nor a form"}
 	}
 
-	token, _ := fields["access_token"].(string)
+	tokens := e.tokens(fields, refresh)
+	token, _ := tokens["access_token"].(string)
 	if reason := checkToken(token); reason != "" {
 		return nil, &Error{Class: Transient, Status: status, Reason: "the provider's answer has " + reason}
 	}
-	refresh, _ := fields["refresh_token"].(string)
-	if refresh != "" && len(refresh) > maxToken {
+	refreshToken, _ := tokens["refresh_token"].(string)
+	if len(refreshToken) > maxToken {
 		return nil, &Error{Class: Transient, Status: status, Reason: "the provider's answer has a refresh_token that is too long"}
 	}
-	id, _ := fields["id_token"].(string)
-	tokenType, _ := fields["token_type"].(string)
-	answer := &Answer{
-		AccessToken: crypto.NewSecret(token), RefreshToken: crypto.NewSecret(refresh), IDToken: crypto.NewSecret(id),
-		TokenType: cleanType(tokenType), Lifetime: lifetime(fields["expires_in"]), Fields: fields,
+	id, _ := tokens["id_token"].(string)
+	if id == "" {
+		id, _ = fields["id_token"].(string)
 	}
-	if answer.Scopes = granted(fields["scope"]); len(strings.Join(answer.Scopes, " ")) > maxScopes {
+	tokenType, _ := tokens["token_type"].(string)
+	answer := &Answer{
+		AccessToken: crypto.NewSecret(token), RefreshToken: crypto.NewSecret(refreshToken), IDToken: crypto.NewSecret(id),
+		TokenType: cleanType(tokenType), Lifetime: lifetime(tokens["expires_in"]), Fields: fields,
+	}
+	if answer.Scopes = granted(tokens["scope"]); answer.Scopes == nil {
+		answer.Scopes = granted(tokens["scopes"]) // HubSpot
+	}
+	if len(strings.Join(answer.Scopes, " ")) > maxScopes {
 		return nil, &Error{Class: Transient, Status: status, Reason: "the provider's answer has a scope that is too long"}
 	}
 	return answer, nil
+}
+
+// failed reports whether an answer with status 200 is an error all the same.
+func (e *Endpoint) failed(fields map[string]any) bool {
+	code, _ := fields["error"].(string)
+	good, told := fields["ok"].(bool)
+	return code != "" || (told && !good) || (e.Codes.OKPath != "" && Field(fields, e.Codes.OKPath) != "")
+}
+
+// tokens returns the object of an answer that holds the tokens. A refresh may answer with them at the top although the
+// exchange had them further in, as Slack does with those of a user.
+func (e *Endpoint) tokens(fields map[string]any, refresh bool) map[string]any {
+	if e.TokenPath == "" {
+		return fields
+	}
+	inner := object(fields, e.TokenPath)
+	if _, here := inner["access_token"]; refresh && !here {
+		return fields
+	}
+	return inner
 }
 
 // granted reads scope: a text, or a list as Twitch sends it; nil when it is neither.
@@ -167,15 +193,11 @@ func lifetime(v any) time.Duration {
 
 // Field returns the text or number at a path of names with dots between, as text; "" when there is none.
 func Field(fields map[string]any, path string) string {
-	var v any = fields
-	for name := range strings.SplitSeq(path, ".") {
-		object, ok := v.(map[string]any)
-		if !ok {
-			return ""
-		}
-		v = object[name]
+	name := path
+	if i := strings.LastIndexByte(path, '.'); i >= 0 {
+		fields, name = object(fields, path[:i]), path[i+1:]
 	}
-	switch v := v.(type) {
+	switch v := fields[name].(type) {
 	case string:
 		return v
 	case json.Number:
@@ -183,4 +205,12 @@ func Field(fields map[string]any, path string) string {
 	default:
 		return ""
 	}
+}
+
+// object returns the object at a path, nil when there is none.
+func object(fields map[string]any, path string) map[string]any {
+	for name := range strings.SplitSeq(path, ".") {
+		fields, _ = fields[name].(map[string]any)
+	}
+	return fields
 }

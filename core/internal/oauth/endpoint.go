@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
@@ -29,8 +30,13 @@ type Endpoint struct {
 	Secrets  []crypto.Secret // live client secrets: the next is tried when the provider rejects the one before
 	Auth     Auth
 	Params   map[string]string // added to every request
-	Do       func(context.Context, *http.Request) (*egress.Response, error)
-	Now      func() time.Time
+	JSON     bool              // requests carry a JSON object in place of a form
+	// TokenPath leads to the object that holds the tokens of an answer; empty means its top.
+	TokenPath string
+	// Codes are the endpoint's own error codes.
+	Codes Codes
+	Do    func(context.Context, *http.Request) (*egress.Response, error)
+	Now   func() time.Time
 }
 
 // Exchange spends an authorization code (RFC 6749 §4.1.3, RFC 7636 §4.5; an empty verifier is not sent).
@@ -40,23 +46,23 @@ func (e *Endpoint) Exchange(ctx context.Context, code, redirectURI string, verif
 	if !verifier.IsZero() {
 		form.Set("code_verifier", verifier.Reveal())
 	}
-	return e.ask(ctx, form)
+	return e.ask(ctx, form, false)
 }
 
 // Refresh spends a refresh token (RFC 6749 §6). Errors are *Error.
 func (e *Endpoint) Refresh(ctx context.Context, token crypto.Secret) (*Answer, error) {
-	return e.ask(ctx, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token.Reveal()}})
+	return e.ask(ctx, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token.Reveal()}}, true)
 }
 
 // ask tries each client secret until one is not rejected. A rejected client has spent nothing, so asking again is safe.
-func (e *Endpoint) ask(ctx context.Context, form url.Values) (*Answer, error) {
+func (e *Endpoint) ask(ctx context.Context, form url.Values, refresh bool) (*Answer, error) {
 	secrets := e.Secrets
 	if e.Auth == None || len(secrets) == 0 {
 		secrets = []crypto.Secret{{}}
 	}
 	var failed *Error
 	for _, secret := range secrets {
-		answer, err := e.post(ctx, form, secret)
+		answer, err := e.post(ctx, form, secret, refresh)
 		if err == nil {
 			return answer, nil
 		}
@@ -68,7 +74,7 @@ func (e *Endpoint) ask(ctx context.Context, form url.Values) (*Answer, error) {
 	return nil, failed
 }
 
-func (e *Endpoint) post(ctx context.Context, form url.Values, secret crypto.Secret) (*Answer, *Error) {
+func (e *Endpoint) post(ctx context.Context, form url.Values, secret crypto.Secret, refresh bool) (*Answer, *Error) {
 	body := url.Values{}
 	for name, value := range e.Params {
 		body.Set(name, value)
@@ -82,11 +88,12 @@ func (e *Endpoint) post(ctx context.Context, form url.Values, secret crypto.Secr
 			body.Set("client_secret", secret.Reveal())
 		}
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.URL, strings.NewReader(body.Encode()))
+	content, contentType := e.encode(body)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.URL, strings.NewReader(content))
 	if err != nil {
 		return nil, &Error{Class: Rejected, Reason: "the token URL cannot be called"}
 	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Content-Type", contentType)
 	req.Header.Set("Accept", "application/json")
 	if e.Auth == Basic {
 		// Both halves are form-encoded first (RFC 6749 §2.3.1).
@@ -97,7 +104,23 @@ func (e *Endpoint) post(ctx context.Context, form url.Values, secret crypto.Secr
 	if err != nil {
 		return nil, lost(err)
 	}
-	return parse(resp.Status, resp.Header, resp.Body, e.Now())
+	return e.parse(resp.Status, resp.Header, resp.Body, refresh)
+}
+
+// encode writes the parameters of a request, each of which has one value.
+func (e *Endpoint) encode(params url.Values) (content, contentType string) {
+	if !e.JSON {
+		return params.Encode(), "application/x-www-form-urlencoded"
+	}
+	object := make(map[string]string, len(params))
+	for name := range params {
+		object[name] = params.Get(name)
+	}
+	text, err := json.Marshal(object)
+	if err != nil {
+		panic(err) // never: strings can always be encoded
+	}
+	return string(text), "application/json"
 }
 
 // lost tells a request that surely never reached the provider from one that may have.

@@ -1,0 +1,4 @@
+package catalog
+
+// Parse is how the files are read.
+var Parse = parse

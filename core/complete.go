@@ -1,0 +1,170 @@
+package core
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+
+	"github.com/polycred/polycred/crypto"
+	"github.com/polycred/polycred/storage"
+)
+
+// CompleteInput is what came in at a page of the application, ConnectInput.RedirectURL.
+type CompleteInput struct {
+	Integration string
+	Code        string // the parameter "code" of that page
+	RedirectURL string // the page, as ConnectInput had it
+	// Values are the other parameters of the page, where there are any: "state" and "iss" are checked when they are there,
+	// and hosts that the provider sends are taken from them.
+	Values url.Values
+}
+
+// CompleteConnect finishes the newest connect session of this user that was begun for the integration and redirect URL,
+// with the code that came in there. The code is spent with that session's own verifier, so one that belongs to any
+// other session is refused by the provider. Doing it twice gives the same outcome.
+//
+// Where the provider may begin an installation by itself (Integration.ProviderInitiated), a code without a session is
+// spent too, as one for this user; nothing then proves that this person asked for it.
+//
+// Errors: those of Callback; ErrSession when no session waits there.
+func (u *User) CompleteConnect(ctx context.Context, in CompleteInput) (*ConnectResult, error) {
+	result, err := u.completeConnect(ctx, in)
+	if err != nil {
+		return result, fmt.Errorf("complete connecting %s: %w", clip(in.Integration), err)
+	}
+	return result, nil
+}
+
+func (u *User) completeConnect(ctx context.Context, in CompleteInput) (*ConnectResult, error) {
+	e := u.e
+	if err := u.check(); err != nil {
+		return nil, err
+	}
+	if err := checkName(in.Integration); err != nil {
+		return nil, err
+	}
+	switch {
+	case in.Code == "" && in.Values.Get("error") == "":
+		return nil, invalid("code", "is missing: pass the parameter code of the page")
+	case len(in.Code) > maxParam:
+		return nil, invalid("code", fmt.Sprintf("has more than %d bytes", maxParam))
+	case !slices.Contains(e.opts.RedirectURLs, in.RedirectURL):
+		return nil, invalid("redirectUrl", "is none of Options.RedirectURLs")
+	}
+	if err := checkValues(in.Values); err != nil {
+		return nil, err
+	}
+	done, err := e.begin()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	key, err := u.redirected(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	if state := in.Values.Get("state"); state != "" && sessionKey(state) != key {
+		return nil, fmt.Errorf("%w: a newer one for the same page took its place", ErrSession)
+	}
+	values := url.Values{}
+	for name, v := range in.Values {
+		values[name] = slices.Clone(v)
+	}
+	values.Set("code", in.Code)
+	result, err := e.conclude(ctx, key, values, func(r *sessionRecord) error {
+		if !r.Redirect || r.User != u.id || r.Integration != in.Integration || r.RedirectURI != in.RedirectURL {
+			return fmt.Errorf("%w: it belongs elsewhere", ErrSession)
+		}
+		return nil
+	})
+	if err == nil {
+		err = u.onlySeen(ctx, result)
+	}
+	return result, err
+}
+
+// onlySeen takes from a result an account that the handle may not see: another one of the user began the session.
+func (u *User) onlySeen(ctx context.Context, result *ConnectResult) error {
+	record, _, err := u.record(ctx, result.Credential.ID)
+	if err != nil {
+		result.Credential = Credential{}
+		return err
+	}
+	result.Credential = record.public(u.id)
+	return nil
+}
+
+// redirected returns the key of the session that a page of the application finishes; one is made where the provider may
+// begin by itself.
+func (u *User) redirected(ctx context.Context, in CompleteInput) (string, error) {
+	e := u.e
+	where := sessionRecord{User: u.id, Integration: in.Integration, RedirectURI: in.RedirectURL}
+	record, _, err := e.tables.redirects.Get(ctx, where.redirectKey()...)
+	var waiting sessionRecord
+	if err == nil {
+		waiting, _, err = e.session(ctx, record.Session)
+	}
+	switch {
+	case err == nil && waiting.Phase == sessionOpen:
+		return record.Session, nil
+	case err == nil && bytes.Equal(waiting.Spent, digest("code", in.Code)): // it tells its outcome again
+		return record.Session, nil
+	case err != nil && !errors.Is(err, storage.ErrNotFound) && !errors.Is(err, ErrSession):
+		return "", err
+	}
+	p, err := e.freshProvider(ctx, in.Integration)
+	switch {
+	case err != nil:
+		return "", err
+	case !p.ProviderInitiated || p.OAuth2 == nil:
+		return "", fmt.Errorf("%w: none of this user waits at that page; start again", ErrSession)
+	}
+	session, err := u.newSession(ctx, p, ConnectInput{Integration: in.Integration, RedirectURL: in.RedirectURL, AllowMultiple: true})
+	if err != nil {
+		return "", err
+	}
+	session.Phase, session.Verifier = sessionOpen, crypto.Secret{} // the provider knows of no challenge
+	session.ProviderInitiated = true
+	key := sessionKey(stateOf(newNonce()))
+	return key, e.putSession(ctx, session, key)
+}
+
+// ConnectOutcome returns what came of a connect session of this user, by its handle: for a page that waits for another
+// window. Asking changes nothing.
+// Errors: ErrUnfinished while it has no outcome, ErrSession for an unknown session or another user's, ErrSessionExpired;
+// else as Callback gave it.
+func (u *User) ConnectOutcome(ctx context.Context, handle string) (*ConnectResult, error) {
+	result, err := u.connectOutcome(ctx, handle)
+	if err != nil {
+		return result, fmt.Errorf("outcome of a connect session: %w", err)
+	}
+	return result, nil
+}
+
+func (u *User) connectOutcome(ctx context.Context, handle string) (*ConnectResult, error) {
+	if err := u.check(); err != nil {
+		return nil, err
+	}
+	record, _, err := u.e.session(ctx, sessionKey(stateOf(handle)))
+	switch {
+	case err != nil:
+		return nil, err
+	case record.User != u.id: // as if it were unknown (security 11)
+		return nil, errNoSession
+	}
+	result := &ConnectResult{User: record.User, ReturnURL: record.ReturnURL, Replayed: true}
+	switch {
+	case record.Phase == sessionDone:
+		if err = u.e.replay(ctx, &record, result); err == nil {
+			err = u.onlySeen(ctx, result)
+		}
+		return result, err
+	case !u.e.now().Before(record.Expires.time()):
+		return result, ErrSessionExpired
+	default:
+		return result, ErrUnfinished
+	}
+}

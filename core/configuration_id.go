@@ -1,0 +1,252 @@
+package core
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+
+	"github.com/polycred/polycred/storage"
+	"github.com/polycred/polycred/storage/sealed"
+)
+
+// maxMeta is the most bytes that the metadata of a configuration may have as JSON.
+const maxMeta = 16 << 10
+
+// locateConfiguration returns the account and the configuration that sel names, which whoever reads them checks.
+func (u *User) locateConfiguration(ctx context.Context, sel Selector) (credential, configuration string, err error) {
+	if sel.Credential != "" {
+		if credential, _, err = u.locate(ctx, Selector{Integration: sel.Integration, Credential: sel.Credential}); err != nil {
+			return "", "", err
+		}
+	}
+	id, isID := canonicalUUID(strings.TrimSpace(sel.Configuration))
+	switch {
+	case !isID:
+		return u.byConfigurationID(ctx, sel, credential)
+	case credential == "":
+		if credential, err = u.e.holderOf(ctx, u.id, id); err != nil {
+			return "", "", err
+		}
+		return credential, id, nil
+	case credential == id:
+		return credential, id, nil
+	}
+	_, _, err = u.e.tables.configurations.Get(ctx, u.id, credential, id)
+	if errors.Is(err, storage.ErrNotFound) {
+		err = fmt.Errorf("configuration %s of credential %s: %w", id, credential, ErrNotFound)
+	}
+	return credential, id, err
+}
+
+// holderOf returns the account of a configuration. A default configuration has the account's id.
+func (e *Engine) holderOf(ctx context.Context, user, configuration string) (string, error) {
+	entries, _, err := e.tables.byConfig.Scan(ctx, []string{user, configuration}, nil, 1)
+	switch {
+	case err != nil:
+		return "", err
+	case len(entries) == 0:
+		return configuration, nil // or there is none, as reading it will show
+	case len(entries[0]) != 3:
+		return "", &sealed.CorruptError{Table: "configurations by id", Key: entries[0], Err: errEntry}
+	}
+	return entries[0][2], nil
+}
+
+// byConfigurationID finds a configuration by its external id: within the account, "" for all of the integration.
+func (u *User) byConfigurationID(ctx context.Context, sel Selector, credential string) (string, string, error) {
+	clean, err := selectorID("configuration", sel.Configuration)
+	if err != nil {
+		return "", "", err
+	}
+	integration := sel.Integration
+	if credential != "" {
+		record, _, err := u.record(ctx, credential)
+		if err != nil {
+			return "", "", err
+		}
+		integration = record.Integration
+	}
+	if integration == "" {
+		return "", "", invalid("integration", "is empty: an external id means something only within an integration")
+	}
+	if err := checkName(integration); err != nil {
+		return "", "", err
+	}
+	tokens, err := u.e.db.Lookup(ctx, "configuration external id", u.id, integration, clean)
+	if err != nil {
+		return "", "", err
+	}
+	found := map[string]string{} // by credential
+	var candidates []Credential
+	for _, token := range tokens {
+		prefix := []string{u.id, integration, token}
+		if credential != "" {
+			prefix = append(prefix, credential)
+		}
+		rows, _, err := u.e.tables.configurationIDs.List(ctx, prefix, nil, 100)
+		if err != nil {
+			return "", "", err
+		}
+		for i := range rows {
+			holder := rows[i].Key[len(rows[i].Key)-1]
+			if _, twice := found[holder]; twice || len(candidates) == maxCandidates {
+				continue
+			}
+			c, err := u.readConfiguration(ctx, holder, rows[i].Value.Configuration, actReadConfiguration)
+			switch {
+			case errors.Is(err, ErrNotFound): // invisible, or gone in between
+				continue
+			case err != nil:
+				return "", "", err
+			}
+			found[holder] = rows[i].Value.Configuration
+			candidates = append(candidates, c.credential.public(u.id))
+		}
+	}
+	switch len(candidates) {
+	case 0:
+		return "", "", fmt.Errorf("configuration with external id %q: %w", clean, ErrNotFound)
+	case 1:
+		return candidates[0].ID, found[candidates[0].ID], nil
+	}
+	return "", "", &AmbiguousError{Integration: integration, Candidates: candidates}
+}
+
+// claimConfiguration adds to tx that a configuration's external id means it, if it has one and that is free.
+func (u *User) claimConfiguration(ctx context.Context, tx *sealed.Tx, credential *credentialRecord, record *configurationRecord) error {
+	if record.ExternalID == "" {
+		return nil
+	}
+	rows, err := u.e.configurationIDs(ctx, u.id, credential, record.ExternalID)
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		if row.Rev != 0 && row.Value.Configuration != record.ID {
+			return fmt.Errorf("%w: %q is another configuration of this account", ErrExternalID, record.ExternalID)
+		}
+		u.e.tables.configurationIDs.Put(tx, &configurationIDRecord{Configuration: record.ID}, row.Rev, row.Key...)
+	}
+	return nil
+}
+
+// configurationIDs reads which configuration of a credential an external id means, under each live key.
+func (e *Engine) configurationIDs(ctx context.Context, user string, credential *credentialRecord, externalID string) ([]sealed.Row[configurationIDRecord], error) {
+	tokens, err := e.db.Lookup(ctx, "configuration external id", user, credential.Integration, externalID)
+	if err != nil {
+		return nil, err
+	}
+	keys := make([][]string, len(tokens))
+	for i, token := range tokens {
+		keys[i] = []string{user, credential.Integration, token, credential.ID}
+	}
+	return e.tables.configurationIDs.GetMany(ctx, keys)
+}
+
+// renameConfiguration adds to tx that a configuration has another external id; empty: none.
+func (u *User) renameConfiguration(ctx context.Context, tx *sealed.Tx, c *configured, next *configurationRecord, externalID string) error {
+	var err error
+	if externalID != "" {
+		if externalID, err = cleanExternalID(externalID); err != nil {
+			return err
+		}
+	}
+	switch {
+	case externalID == c.record.ExternalID:
+		return nil
+	case c.record.ID == c.credential.ID:
+		return invalid("externalId", "is not for the default configuration: its account names it")
+	}
+	if err := u.e.dropConfigurationID(ctx, tx, u.id, &c.credential, &c.record); err != nil {
+		return err
+	}
+	next.ExternalID = externalID
+	if !u.mayConfigure(actWriteConfiguration, &c.credential, next) { // under its new name too
+		return fmt.Errorf("configuration %s: %w", next.ID, ErrPermission)
+	}
+	return u.claimConfiguration(ctx, tx, &c.credential, next)
+}
+
+// dropConfigurationID adds to tx that a configuration's external id is free.
+func (e *Engine) dropConfigurationID(ctx context.Context, tx *sealed.Tx, user string, credential *credentialRecord, record *configurationRecord) error {
+	if record.ExternalID == "" {
+		return nil
+	}
+	rows, err := e.configurationIDs(ctx, user, credential, record.ExternalID)
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		if row.Rev != 0 && row.Value.Configuration == record.ID {
+			e.tables.configurationIDs.Delete(tx, row.Rev, row.Key...)
+		}
+	}
+	return nil
+}
+
+// commitConfiguration commits a change of a configuration whose account must still be there. Where the configuration has
+// a record, its revision says so: a disconnect takes it along.
+func (u *User) commitConfiguration(ctx context.Context, tx *sealed.Tx, c *configured) error {
+	if c.rev == 0 {
+		u.e.tables.credentials.Check(tx, c.credentialRev, u.id, c.credential.ID)
+	}
+	return u.e.kernel.Commit(ctx, tx)
+}
+
+// mergeMeta returns old with change applied: nil takes a key away.
+func mergeMeta(old, change map[string]any) (map[string]any, error) {
+	merged := maps.Clone(old)
+	if merged == nil {
+		merged = map[string]any{}
+	}
+	for key, value := range change {
+		switch {
+		case key == "" || len(key) > maxExternalID:
+			return nil, invalid("meta", fmt.Sprintf("has an empty key, or one of more than %d bytes", maxExternalID))
+		case value == nil:
+			delete(merged, key)
+		default:
+			merged[key] = value
+		}
+	}
+	text, err := json.Marshal(merged) // in the form in which it is shown
+	switch {
+	case err != nil:
+		return nil, invalid("meta", "has a value that JSON cannot carry")
+	case len(text) > maxMeta:
+		return nil, invalid("meta", fmt.Sprintf("has more than %d bytes as JSON", maxMeta))
+	}
+	var normal map[string]any
+	err = json.Unmarshal(text, &normal)
+	return normal, err
+}
+
+// cloneJSON returns a deep copy of values as JSON has them.
+func cloneJSON(m map[string]any) map[string]any {
+	if m == nil {
+		return nil
+	}
+	clone := make(map[string]any, len(m))
+	for key, value := range m {
+		clone[key] = cloneValue(value)
+	}
+	return clone
+}
+
+func cloneValue(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		return cloneJSON(v)
+	case []any:
+		clone := make([]any, len(v))
+		for i := range v {
+			clone[i] = cloneValue(v[i])
+		}
+		return clone
+	default:
+		return v
+	}
+}

@@ -1,0 +1,87 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/polycred/polycred/storage"
+	"github.com/polycred/polycred/storage/sealed"
+)
+
+// Disconnect removes the account that sel names, whatever its status, with its configurations; without Credential in it
+// the user must have exactly one account of the integration. Every other account goes on working. The provider is not
+// told: polycred forgets the tokens and does not revoke them.
+// Errors: InputError, ErrNotFound, ErrNotConnected, AmbiguousError, ErrPermission.
+func (u *User) Disconnect(ctx context.Context, sel Selector) error {
+	id, err := u.pick(ctx, sel)
+	if err == nil {
+		err = u.disconnect(ctx, id)
+	}
+	if err != nil {
+		return fmt.Errorf("disconnect %s: %w", sel, err)
+	}
+	return nil
+}
+
+func (u *User) disconnect(ctx context.Context, id string) error {
+	for {
+		record, rev, err := u.record(ctx, id)
+		if err == nil {
+			err = u.allow(actWrite, &record)
+		}
+		if err != nil {
+			return err
+		}
+		tx := u.e.db.Begin(ctx)
+		if err := u.remove(ctx, tx, &record, rev); err != nil {
+			return err
+		}
+		if err := u.e.kernel.Commit(ctx, tx); !conflicted(err) {
+			return err
+		}
+	}
+}
+
+// remove adds to tx that a credential goes, and all that hangs on it.
+func (u *User) remove(ctx context.Context, tx *sealed.Tx, record *credentialRecord, rev storage.Rev) error {
+	e := u.e
+	e.tables.credentials.Delete(tx, rev, u.id, record.ID)
+	e.tables.byUser.Unmark(tx, u.id, record.Integration, record.ID)
+	e.tables.byIntegration.Unmark(tx, record.Integration, record.ID, u.id)
+	if err := e.dropClaims(ctx, tx, u.id, record); err != nil {
+		return err
+	}
+	if err := e.moveGrant(ctx, tx, u.id, record, nil); err != nil {
+		return err
+	}
+	if err := e.dropExternalID(ctx, tx, u.id, record); err != nil {
+		return err
+	}
+	if err := e.dropConfigurations(ctx, tx, u.id, record); err != nil {
+		return err
+	}
+	roster, rosterRev, err := e.tables.rosters.Get(ctx, u.id, record.Integration)
+	switch {
+	case err != nil && !errors.Is(err, storage.ErrNotFound):
+		return err
+	case roster.Count > 1:
+		roster.Count--
+		e.tables.rosters.Put(tx, &roster, rosterRev, u.id, record.Integration)
+	case rosterRev != 0:
+		e.tables.rosters.Delete(tx, rosterRev, u.id, record.Integration)
+	}
+	if err := e.kernel.Disconnected(ctx, tx, record.hooked(u.id)); err != nil {
+		return err
+	}
+	details := map[string]string{"externalId": record.ExternalID, "owner": record.Owner}
+	shared, err := e.grantShared(ctx, u.id, record)
+	if err != nil {
+		return err
+	}
+	if shared {
+		details["grant"] = "shared"
+	}
+	u.tell(tx, EventDisconnected, "request", record, details)
+	return nil
+}

@@ -1,0 +1,47 @@
+package kernel
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+	"github.com/polycred/polycred/core/internal/eventlog"
+	"github.com/polycred/polycred/storage/sealed"
+)
+
+// Event is an event as it is stored; package core documents its fields.
+type Event struct {
+	ID   string `cbor:"1,keyasint"`
+	Time int64  `cbor:"2,keyasint"` // milliseconds since 1970 UTC
+	Kind string `cbor:"3,keyasint"`
+
+	Actor   string `cbor:"4,keyasint"`
+	Person  string `cbor:"5,keyasint,omitempty"`
+	TokenID string `cbor:"6,keyasint,omitempty"`
+
+	User          string `cbor:"10,keyasint,omitempty"`
+	Integration   string `cbor:"11,keyasint,omitempty"`
+	Credential    string `cbor:"12,keyasint,omitempty"`
+	Configuration string `cbor:"13,keyasint,omitempty"`
+
+	Cause   string            `cbor:"20,keyasint,omitempty"`
+	Result  string            `cbor:"21,keyasint"`
+	Details map[string]string `cbor:"22,keyasint,omitempty"`
+}
+
+// Emit adds an event to tx: it is told when tx is applied, by Commit. ID and Time are filled in.
+func (k *Kernel) Emit(tx *sealed.Tx, ev Event) {
+	ev.ID, ev.Time = uuid.Must(uuid.NewV7()).String(), k.now().UnixMilli()
+	k.events.Append(tx, &ev)
+}
+
+// Commit is tx.Commit for a transaction with events in it: the sequencer of this process hears of them at once.
+func (k *Kernel) Commit(ctx context.Context, tx *sealed.Tx) error {
+	err := tx.Commit(ctx)
+	if err == nil {
+		k.events.Notify()
+	}
+	return err
+}
+
+// Events is the log that Emit leads to.
+func (k *Kernel) Events() *eventlog.Log[Event] { return k.events }

@@ -1,0 +1,191 @@
+package core_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/polycred/polycred/core"
+	"github.com/polycred/polycred/core/coretest"
+	"github.com/polycred/polycred/core/internal/kernel"
+	"github.com/polycred/polycred/storage"
+	"github.com/polycred/polycred/storage/sealed"
+)
+
+// mailboxes is what a package above the kernel looks like: it keeps a record of its own beside each account.
+type mailboxes struct {
+	table *sealed.Table[mailboxRecord] // user, credential
+	kern  *kernel.Kernel
+
+	mu    sync.Mutex // guards deny
+	deny  error      // what hooks return
+	steps int        // how often the task ran
+}
+
+type mailboxRecord struct {
+	Integration string `cbor:"1,keyasint"`
+	Connects    int    `cbor:"2,keyasint"`
+}
+
+func newMailboxes(e *core.Engine) *mailboxes {
+	k := e.Kernel()
+	m := &mailboxes{kern: k, table: sealed.NewTable[mailboxRecord](k.DB(), sealed.Spec{Tag: 'M', Name: "mailbox", Plane: sealed.Policy, Format: 1})}
+	k.OnConnect(m.connected)
+	k.OnReconnect(m.connected)
+	k.OnDisconnect(m.disconnected)
+	k.Background(func(context.Context) error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.steps++
+		return nil
+	})
+	return m
+}
+
+func (m *mailboxes) denied() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.deny
+}
+
+func (m *mailboxes) connected(ctx context.Context, tx *sealed.Tx, c kernel.Credential) error {
+	record, rev, err := m.table.Get(ctx, c.User, c.ID)
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return err
+	}
+	record.Integration = c.Integration
+	record.Connects++
+	m.table.Put(tx, &record, rev, c.User, c.ID)
+	m.kern.Emit(tx, kernel.Event{Kind: "mailbox.connected", Actor: "engine", User: c.User, Credential: c.ID, Result: "ok"})
+	return m.denied()
+}
+
+func (m *mailboxes) disconnected(ctx context.Context, tx *sealed.Tx, c kernel.Credential) error {
+	_, rev, err := m.table.Get(ctx, c.User, c.ID)
+	if errors.Is(err, storage.ErrNotFound) {
+		return m.denied()
+	} else if err != nil {
+		return err
+	}
+	m.table.Delete(tx, rev, c.User, c.ID)
+	return m.denied()
+}
+
+func (m *mailboxes) of(t *testing.T, user string) map[string]mailboxRecord {
+	t.Helper()
+	rows, _, err := m.table.List(t.Context(), []string{user}, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]mailboxRecord{}
+	for _, row := range rows {
+		got[row.Key[1]] = row.Value
+	}
+	return got
+}
+
+// A package above the kernel changes its own records in the Apply that changes an account.
+func TestKernelHooks(t *testing.T) {
+	t.Parallel()
+	counted := newCounter(nil)
+	w := newWorld(t, counted, nil)
+	m := newMailboxes(w.engine)
+
+	work := w.mustConnect("ada", "ada", core.ConnectInput{ExternalID: "work"})
+	home := w.mustConnect("ada", "bob", core.ConnectInput{AllowMultiple: true})
+	want := map[string]mailboxRecord{work.ID: {calendar, 1}, home.ID: {calendar, 1}}
+	if diff := cmp.Diff(want, m.of(t, "ada")); diff != "" {
+		t.Errorf("after two connects (-want +got):\n%s", diff)
+	}
+	w.mustConnect("ada", "ada", core.ConnectInput{Into: work.ID})
+	want[work.ID] = mailboxRecord{calendar, 2}
+	if diff := cmp.Diff(want, m.of(t, "ada")); diff != "" {
+		t.Errorf("after a reconnect (-want +got):\n%s", diff)
+	}
+
+	m.deny = errors.New("the mailbox is locked")
+	if _, err := w.connect("ada", "cyd", core.ConnectInput{AllowMultiple: true}); !errors.Is(err, m.deny) {
+		t.Errorf("connect with a hook that fails: %v, want its error", err)
+	}
+	if err := w.engine.User("ada").Disconnect(t.Context(), core.Selector{Credential: home.ID}); !errors.Is(err, m.deny) {
+		t.Errorf("disconnect with a hook that fails: %v, want its error", err)
+	}
+	if got := len(w.list("ada")); got != 2 {
+		t.Errorf("%d accounts after hooks stopped a connect and a disconnect, want 2", got)
+	}
+	if diff := cmp.Diff(want, m.of(t, "ada")); diff != "" {
+		t.Errorf("after changes that a hook stopped (-want +got):\n%s", diff)
+	}
+
+	m.deny = nil
+	before := counted.applies.Load()
+	if err := w.engine.User("ada").Disconnect(t.Context(), core.Selector{Credential: home.ID}); err != nil {
+		t.Fatal(err)
+	}
+	if got := counted.applies.Load() - before; got != 1 {
+		t.Errorf("a disconnect with a hook = %d Applies, want 1", got)
+	}
+	delete(want, home.ID)
+	if diff := cmp.Diff(want, m.of(t, "ada")); diff != "" {
+		t.Errorf("after a disconnect (-want +got):\n%s", diff)
+	}
+
+	if err := coretest.Step(w.engine); err != nil {
+		t.Fatal(err)
+	}
+	if m.steps != 1 {
+		t.Errorf("the task ran %d times in one Step, want once", m.steps)
+	}
+	kinds := map[core.EventKind]int{}
+	for _, ev := range w.events(0) {
+		kinds[ev.Kind]++
+	}
+	if kinds["mailbox.connected"] != 3 {
+		t.Errorf("events of the package above = %d, want 3: one for each change that was applied", kinds["mailbox.connected"])
+	}
+}
+
+// What a hook adds is all or nothing with an account also when 64 connects of the same account race.
+func TestKernelHooksRace(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil, nil)
+	m := newMailboxes(w.engine)
+	w.race(64, func(int) (core.Credential, error) {
+		return w.connect("ada", "ada", core.ConnectInput{AllowMultiple: true})
+	})
+	got := m.of(t, "ada")
+	if len(got) != 1 {
+		t.Fatalf("%d mailboxes of one account, want 1", len(got))
+	}
+	for id, record := range got {
+		if record.Connects != 64 {
+			t.Errorf("mailbox %s saw %d connects, want 64", id, record.Connects)
+		}
+	}
+}
+
+// Hooks hear of an account only once it is usable.
+func TestKernelHooksPending(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil, nil)
+	m := newMailboxes(w.engine)
+	w.change(func(in *core.Integration) { in.Setup = []core.Input{{ID: "site", Type: core.InputText, Required: true}} })
+	account := w.mustConnect("ada", "ada", core.ConnectInput{})
+	if got := m.of(t, "ada"); len(got) != 0 {
+		t.Errorf("mailboxes while the account is pending = %v, want none", got)
+	}
+	if _, err := w.engine.User("ada").CompleteSetup(t.Context(), core.Selector{Credential: account.ID}, map[string]any{"site": "north"}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]mailboxRecord{account.ID: {calendar, 1}}, m.of(t, "ada")); diff != "" {
+		t.Errorf("after the set-up was completed (-want +got):\n%s", diff)
+	}
+	if err := w.engine.User("ada").Disconnect(t.Context(), core.Selector{Credential: account.ID}); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.of(t, "ada"); len(got) != 0 {
+		t.Errorf("mailboxes after the disconnect = %v, want none", got)
+	}
+}

@@ -1,0 +1,159 @@
+package core
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/polycred/polycred/storage/sealed"
+)
+
+// RenameInput says what an account is called from now on. Nil leaves it as it is; empty takes it away.
+type RenameInput struct {
+	Label      *string // what people call it; one line
+	ExternalID *string // the application's name for it; as in ConnectInput
+}
+
+// Rename changes what an account is called, whatever its status, and returns it. An external id can be given, changed and
+// taken away; who selects by the old one gets ErrNotFound from then on.
+// Errors: those of User.Credential, ErrExternalID when another account of the user has that external id, ErrPermission.
+func (u *User) Rename(ctx context.Context, sel Selector, in RenameInput) (Credential, error) {
+	record, err := u.rename(ctx, sel, in)
+	if err != nil {
+		return Credential{}, fmt.Errorf("rename %s: %w", sel, err)
+	}
+	return record.public(u.id), nil
+}
+
+func (u *User) rename(ctx context.Context, sel Selector, in RenameInput) (credentialRecord, error) {
+	var none credentialRecord
+	var label, externalID string
+	var err error
+	if in.Label != nil {
+		if label, err = cleanLabel(*in.Label); err != nil {
+			return none, err
+		}
+	}
+	if in.ExternalID != nil && *in.ExternalID != "" {
+		if externalID, err = cleanExternalID(*in.ExternalID); err != nil {
+			return none, err
+		}
+	}
+	id, err := u.pick(ctx, sel)
+	if err != nil {
+		return none, err
+	}
+	for {
+		record, rev, err := u.record(ctx, id)
+		if err == nil {
+			err = u.allow(actWrite, &record)
+		}
+		if err != nil {
+			return none, err
+		}
+		var changed []string
+		details := map[string]string{}
+		tx := u.e.db.Begin(ctx)
+		if in.Label != nil && label != record.Label {
+			record.Label, details["label"] = label, label
+			changed = append(changed, "label")
+		}
+		if in.ExternalID != nil && externalID != record.ExternalID {
+			details["externalId"], details["previousExternalId"] = externalID, record.ExternalID
+			changed = append(changed, "externalId")
+			if err := u.moveExternalID(ctx, tx, &record, externalID); err != nil {
+				return none, err
+			}
+		}
+		if len(changed) == 0 {
+			return record, nil
+		}
+		details["changed"] = strings.Join(changed, ",")
+		if err := u.allow(actWrite, &record); err != nil { // under its new name too
+			return none, err
+		}
+		record.Updated = toMillis(u.e.now())
+		u.e.tables.credentials.Put(tx, &record, rev, u.id, record.ID)
+		u.tell(tx, EventRenamed, "request", &record, details)
+		if err := u.e.kernel.Commit(ctx, tx); !conflicted(err) {
+			return record, err
+		}
+	}
+}
+
+// moveExternalID adds to tx that a credential has another external id; empty: none.
+func (u *User) moveExternalID(ctx context.Context, tx *sealed.Tx, record *credentialRecord, externalID string) error {
+	if err := u.e.dropExternalID(ctx, tx, u.id, record); err != nil {
+		return err
+	}
+	record.ExternalID = ""
+	if externalID == "" {
+		return nil
+	}
+	return u.setExternalID(ctx, tx, externalID, record)
+}
+
+// setExternalID gives a credential without one an external id, unless it is taken.
+func (u *User) setExternalID(ctx context.Context, tx *sealed.Tx, externalID string, record *credentialRecord) error {
+	holder, rows, err := u.e.externalHolder(ctx, u.id, record.Integration, externalID)
+	if err != nil {
+		return err
+	}
+	if holder != "" && holder != record.ID {
+		return u.taken(ctx, record.Integration, externalID, holder)
+	}
+	for _, row := range rows {
+		u.e.tables.externalIDs.Put(tx, &externalIDRecord{Credential: record.ID}, row.Rev, row.Key...)
+	}
+	record.ExternalID = externalID
+	return nil
+}
+
+// taken says that an external id means another account, if the handle may know that.
+func (u *User) taken(ctx context.Context, integration, externalID, holder string) error {
+	if u.authority != nil {
+		if record, _, err := u.e.credential(ctx, u.id, holder); err != nil || !u.sees(&record) {
+			return hidden(integration)
+		}
+	}
+	return fmt.Errorf("%w: %q is another account of this user; connect into %q instead, or choose another", ErrExternalID, externalID, externalPrefix+externalID)
+}
+
+// dropExternalID adds to tx that a credential's external id is free.
+func (e *Engine) dropExternalID(ctx context.Context, tx *sealed.Tx, user string, record *credentialRecord) error {
+	if record.ExternalID == "" {
+		return nil
+	}
+	_, rows, err := e.externalHolder(ctx, user, record.Integration, record.ExternalID)
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		if row.Rev != 0 && row.Value.Credential == record.ID {
+			e.tables.externalIDs.Delete(tx, row.Rev, row.Key...)
+		}
+	}
+	return nil
+}
+
+// externalHolder returns the credential that an external id means, "" when it is free, with what says so under each live
+// key.
+func (e *Engine) externalHolder(ctx context.Context, user, integration, externalID string) (string, []sealed.Row[externalIDRecord], error) {
+	tokens, err := e.db.Lookup(ctx, "external id", user, integration, externalID)
+	if err != nil {
+		return "", nil, err
+	}
+	keys := make([][]string, len(tokens))
+	for i, token := range tokens {
+		keys[i] = []string{user, integration, token}
+	}
+	rows, err := e.tables.externalIDs.GetMany(ctx, keys)
+	if err != nil {
+		return "", nil, err
+	}
+	if i := slices.IndexFunc(rows, func(row sealed.Row[externalIDRecord]) bool { return row.Rev != 0 }); i >= 0 {
+		return rows[i].Value.Credential, rows, nil
+	}
+	return "", rows, nil
+}

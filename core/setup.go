@@ -1,0 +1,73 @@
+package core
+
+import (
+	"context"
+	"fmt"
+	"strings"
+)
+
+// CompleteSetup gives values for Integration.Setup to the account that sel names, and returns it. Values merge: nil takes
+// one away, the others stay. Once each required one has a value, a PENDING account becomes VALID; a VALID one stays so.
+// Errors: those of User.Credential, InputError naming "setup." and the input, ErrPermission.
+func (u *User) CompleteSetup(ctx context.Context, sel Selector, change map[string]any) (Credential, error) {
+	record, err := u.completeSetup(ctx, sel, change)
+	if err != nil {
+		return Credential{}, fmt.Errorf("complete the setup of %s: %w", sel, err)
+	}
+	return record.public(u.id), nil
+}
+
+func (u *User) completeSetup(ctx context.Context, sel Selector, change map[string]any) (credentialRecord, error) {
+	var none credentialRecord
+	e := u.e
+	id, err := u.pick(ctx, sel)
+	if err != nil {
+		return none, err
+	}
+	for {
+		record, rev, err := u.record(ctx, id)
+		if err == nil {
+			err = u.allow(actWrite, &record)
+		}
+		if err != nil {
+			return none, err
+		}
+		p, err := e.freshProvider(ctx, record.Integration)
+		if err != nil {
+			return none, err
+		}
+		merged, err := mergeValues("setup", p.Setup, values{Open: record.Setup, Secrets: record.SetupSecrets}, change)
+		if err != nil {
+			return none, err
+		}
+		record.Setup, record.SetupSecrets, record.Updated = merged.Open, merged.Secrets, toMillis(e.now())
+		record.findMissing(p)
+		tx := e.db.Begin(ctx)
+		switch {
+		case record.Status != StatusPending:
+			for _, id := range record.Missing {
+				if _, taken := change[id]; taken { // what an operator asks for only now is nobody's mistake
+					return none, invalid("setup."+clip(id), "is required and cannot be taken away")
+				}
+			}
+		case len(record.Missing) > 0:
+			return none, invalid("setup."+record.Missing[0], "is missing; needed are: "+strings.Join(record.Missing, ", "))
+		default:
+			record.Status = StatusValid
+			if err := e.kernel.Connected(ctx, tx, record.hooked(u.id)); err != nil {
+				return none, err
+			}
+			u.tell(tx, EventCompleted, "setup", &record, nil)
+		}
+		e.tables.integrations.Check(tx, p.rev, p.Name)
+		e.tables.credentials.Put(tx, &record, rev, u.id, record.ID)
+		if err := e.kernel.Commit(ctx, tx); !conflicted(err) {
+			return record, err
+		}
+	}
+}
+
+// findMissing notes which required values of Integration.Setup the credential lacks.
+func (r *credentialRecord) findMissing(p *provider) {
+	_, _, r.Missing = shownValues(p.Setup, values{Open: r.Setup, Secrets: r.SetupSecrets})
+}
