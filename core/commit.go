@@ -201,7 +201,7 @@ func (e *Engine) tryCommit(ctx context.Context, g *grant, also func(*sealed.Tx, 
 	}
 
 	e.tables.integrations.Check(tx, p.rev, p.Name)
-	e.tables.credentials.Put(tx, &record, rev, g.user, record.ID)
+	next := e.tables.credentials.Put(tx, &record, rev, g.user, record.ID)
 	if rev == 0 {
 		roster.Count++
 		e.tables.byUser.Mark(tx, g.user, g.integration, record.ID)
@@ -209,7 +209,7 @@ func (e *Engine) tryCommit(ctx context.Context, g *grant, also func(*sealed.Tx, 
 		e.putDefaultConfiguration(tx, g.user, &record)
 	}
 	e.tables.rosters.Put(tx, &roster, rosterRev, g.user, g.integration)
-	if err := e.announce(ctx, tx, g, &old, &record, rev == 0, cause); err != nil {
+	if err := e.announce(ctx, tx, g, &old, &record, next, rev == 0, cause); err != nil {
 		return none, err
 	}
 	if also != nil {
@@ -219,7 +219,7 @@ func (e *Engine) tryCommit(ctx context.Context, g *grant, also func(*sealed.Tx, 
 }
 
 // announce tells hooks and the event log of an account that was authorised.
-func (e *Engine) announce(ctx context.Context, tx *sealed.Tx, g *grant, old, record *credentialRecord, created bool, cause string) error {
+func (e *Engine) announce(ctx context.Context, tx *sealed.Tx, g *grant, old, record *credentialRecord, rev storage.Rev, created bool, cause string) error {
 	kind, details := EventReconnected, map[string]string{"status": string(record.Status)}
 	switch {
 	case created:
@@ -231,7 +231,7 @@ func (e *Engine) announce(ctx context.Context, tx *sealed.Tx, g *grant, old, rec
 	case ProviderAccount(old.Account).Known() && !ProviderAccount(old.Account).Same(g.account):
 		details["account"] = "replaced"
 	}
-	g.by.tell(tx, kind, cause, record, details)
+	g.by.tell(tx, kind, cause, record, rev, details)
 	switch {
 	case record.Status == StatusPending: // it was never usable
 		return nil

@@ -266,7 +266,7 @@ func (u *User) createConfiguration(ctx context.Context, sel Selector, in Configu
 		if err := u.claimConfiguration(ctx, tx, &first.credential, &record); err != nil {
 			return none, err
 		}
-		u.tellConfiguration(tx, EventConfigurationCreated, &first.credential, &record, map[string]string{"externalId": record.ExternalID})
+		u.tellConfiguration(tx, EventConfigurationCreated, &first.credential, &record, rev, map[string]string{"externalId": record.ExternalID})
 		if err := u.commitConfiguration(ctx, tx, &first); !conflicted(err) {
 			return record.public(first.p, id, rev), err
 		}
@@ -316,7 +316,7 @@ func (u *User) updateConfiguration(ctx context.Context, sel Selector, in Configu
 			details["externalId"] = next.ExternalID
 		}
 		rev := u.e.tables.configurations.Put(tx, &next, c.rev, u.id, c.credential.ID, next.ID)
-		u.tellConfiguration(tx, EventConfigurationUpdated, &c.credential, &next, details)
+		u.tellConfiguration(tx, EventConfigurationUpdated, &c.credential, &next, rev, details)
 		if err := u.commitConfiguration(ctx, tx, &c); !conflicted(err) {
 			return next.public(c.p, c.credential.ID, rev), err
 		}
@@ -358,16 +358,16 @@ func (u *User) deleteConfiguration(ctx context.Context, sel Selector) error {
 		if err := u.e.dropConfiguration(ctx, tx, u.id, &c.credential, &c.record, c.rev); err != nil {
 			return err
 		}
-		u.tellConfiguration(tx, EventConfigurationDeleted, &c.credential, &c.record, map[string]string{"externalId": c.record.ExternalID})
+		u.tellConfiguration(tx, EventConfigurationDeleted, &c.credential, &c.record, c.rev+1, map[string]string{"externalId": c.record.ExternalID})
 		if err := u.commitConfiguration(ctx, tx, &first); !conflicted(err) {
 			return err
 		}
 	}
 }
 
-func (u *User) tellConfiguration(tx *sealed.Tx, kind EventKind, credential *credentialRecord, record *configurationRecord, details map[string]string) {
+func (u *User) tellConfiguration(tx *sealed.Tx, kind EventKind, credential *credentialRecord, record *configurationRecord, rev storage.Rev, details map[string]string) {
 	ev := u.event(kind, "request", credential.Integration, credential.ID, details)
-	ev.Configuration = record.ID
+	ev.Configuration, ev.Revision = record.ID, uint64(rev)
 	u.e.kernel.Emit(tx, ev)
 }
 

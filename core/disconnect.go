@@ -82,6 +82,6 @@ func (u *User) remove(ctx context.Context, tx *sealed.Tx, record *credentialReco
 	if shared {
 		details["grant"] = "shared"
 	}
-	u.tell(tx, EventDisconnected, "request", record, details)
+	u.tell(tx, EventDisconnected, "request", record, rev+1, details)
 	return nil
 }

@@ -33,7 +33,7 @@ type Engine struct {
 	db     *sealed.DB
 	log    *slog.Logger
 	out    *egress.Transport
-	boot   string // this boot of the program
+	boot   string // this run of the program
 	tables tables
 	kernel *kernel.Kernel
 	leases *lease.Table
@@ -52,6 +52,9 @@ type Engine struct {
 	work   sync.WaitGroup // refreshes, callbacks and key tests in flight
 	ending atomic.Bool    // Close was called
 }
+
+// boot is this run of the program: a lease of another one, on a store that only one process can have open, is over.
+var boot = newID()
 
 // cacheTTL is how long an integration is used as it was read.
 const cacheTTL = 5 * time.Second
@@ -88,7 +91,7 @@ func Open(ctx context.Context, store storage.Store, keks crypto.KEKs, o *Options
 	if err != nil {
 		return nil, fmt.Errorf("open engine: %w", invalid("privateHosts", err.Error()))
 	}
-	e := &Engine{opts: opts, store: store, db: db, log: opts.Logger, out: out, boot: newID(), tables: newTables(db)}
+	e := &Engine{opts: opts, store: store, db: db, log: opts.Logger, out: out, boot: boot, tables: newTables(db)}
 	e.kernel = kernel.New(db, e.now, e.log)
 	exclusive, ok := store.(storage.Exclusive)
 	e.leases = lease.New(db, lease.Options{Boot: e.boot, Exclusive: ok && exclusive.Exclusive(), TTL: opts.LeaseTTL, Now: opts.Now})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/polycred/polycred/core/internal/eventlog"
 	"github.com/polycred/polycred/core/internal/kernel"
+	"github.com/polycred/polycred/storage"
 	"github.com/polycred/polycred/storage/sealed"
 )
 
@@ -32,6 +33,10 @@ type Event struct {
 	Integration   string `json:"integration,omitempty"`   // its name
 	Credential    string `json:"credential,omitempty"`    // its id
 	Configuration string `json:"configuration,omitempty"` // its id
+	// Revision is that of the credential, or of the configuration where there is one, once it was changed; 0 for events that
+	// changed neither. It grows with each change: of two events about the same one, the later has the larger. Numbers have
+	// the same order, unless two processes with different clocks made the changes within moments of each other.
+	Revision uint64 `json:"revision,omitempty,string"`
 
 	Cause   string            `json:"cause,omitempty"` // why; each kind says which there are
 	Result  string            `json:"result"`          // "ok", or the code of what went wrong
@@ -69,6 +74,9 @@ const (
 	EventReconnected EventKind = "credential.reconnected"
 	// EventCompleted: all that was missing from a PENDING credential has been given; it is VALID now. Cause: "setup".
 	EventCompleted EventKind = "credential.completed"
+	// EventSetupChanged: values of its set-up were changed, after it was complete. Cause: "setup". Details: "setup", the ids
+	// of the inputs, separated by commas.
+	EventSetupChanged EventKind = "credential.setup_changed"
 	// EventRenamed: its external id or label was changed. Cause: "request". Details: "changed" ("label", "externalId", or
 	// both with a comma), and what they are now: "label", "externalId", "previousExternalId", each missing where there is
 	// none.
@@ -128,6 +136,9 @@ func (ev Event) String() string {
 	field("integration", ev.Integration)
 	field("credential", ev.Credential)
 	field("configuration", ev.Configuration)
+	if ev.Revision != 0 {
+		fmt.Fprintf(&b, " revision=%d", ev.Revision)
+	}
 	field("cause", ev.Cause)
 	field("result", ev.Result)
 	for _, name := range slices.Sorted(maps.Keys(ev.Details)) {
@@ -213,14 +224,16 @@ func publicEvent(entry *eventlog.Entry[kernel.Event]) Event {
 	return Event{
 		Number: entry.Number, ID: ev.ID, Time: time.UnixMilli(ev.Time).UTC(), Kind: EventKind(ev.Kind),
 		Actor: Actor{Type: ActorType(ev.Actor), Person: ev.Person, TokenID: ev.TokenID},
-		User:  ev.User, Integration: ev.Integration, Credential: ev.Credential, Configuration: ev.Configuration,
+		User:  ev.User, Integration: ev.Integration, Credential: ev.Credential, Configuration: ev.Configuration, Revision: ev.Revision,
 		Cause: ev.Cause, Result: ev.Result, Details: ev.Details,
 	}
 }
 
-// tell adds to tx what the handle did to a credential.
-func (u *User) tell(tx *sealed.Tx, kind EventKind, cause string, r *credentialRecord, details map[string]string) {
-	u.e.kernel.Emit(tx, u.event(kind, cause, r.Integration, r.ID, details))
+// tell adds to tx what the handle did to a credential, which is at rev then.
+func (u *User) tell(tx *sealed.Tx, kind EventKind, cause string, r *credentialRecord, rev storage.Rev, details map[string]string) {
+	ev := u.event(kind, cause, r.Integration, r.ID, details)
+	ev.Revision = uint64(rev)
+	u.e.kernel.Emit(tx, ev)
 }
 
 func (u *User) event(kind EventKind, cause, integration, credential string, details map[string]string) kernel.Event {

@@ -43,7 +43,8 @@ type InputOption struct {
 //
 // In Go a value may be of any type of the right kind: each number type and json.Number for a number, a map[string]string
 // for an object. It is stored and returned as encoding/json would decode it into an any: string, float64, bool,
-// map[string]any, []any. Texts are valid UTF-8 without NUL. A value has at most 8 KiB, or 64 KiB where it says so.
+// map[string]any, []any. Texts are valid UTF-8 without NUL. A value has at most 8 KiB, or 64 KiB where it says so; all
+// values of a configuration have 128 KiB together.
 type InputType string
 
 // The types. All keys that an object may have are named; each is optional unless it says otherwise. Nil removes a value,
@@ -89,8 +90,9 @@ const (
 	// InputPermission is true where the person consents. A required one needs true.
 	InputPermission InputType = "permission"
 	// InputFile is an object of up to 64 KiB as it is given, about 48 KiB of content: "name", not empty, and "data",
-	// base64 (RFC 4648 §4, with padding), are always there; "mimeType", "id" and "size" are texts, "encoding" is "base64", "dataType" is "FILE". A file is no
-	// secret: it is read back like any other value. A required one needs data that is not empty.
+	// base64 (RFC 4648 §4, with padding), are always there; "mimeType", "id" and "size" are texts, "encoding" is
+	// "base64", "dataType" is "FILE". A file is no secret: it is read back like any other value. A required one needs
+	// data that is not empty.
 	InputFile InputType = "file"
 )
 

@@ -171,7 +171,9 @@ func TestKernelHooksPending(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil, nil)
 	m := newMailboxes(w.engine)
-	w.change(func(in *core.Integration) { in.Setup = []core.Input{{ID: "site", Type: core.InputText, Required: true}} })
+	w.change(func(in *core.Integration) {
+		in.Setup = []core.Input{{ID: "site", Type: core.InputText, Required: true}}
+	})
 	account := w.mustConnect("ada", "ada", core.ConnectInput{})
 	if got := m.of(t, "ada"); len(got) != 0 {
 		t.Errorf("mailboxes while the account is pending = %v, want none", got)

@@ -49,6 +49,6 @@ func (u *User) password(ctx context.Context, sel Selector, field string) (crypto
 		return none, fmt.Errorf("its value: %w", ErrNotFound)
 	}
 	tx := u.e.db.Begin(ctx)
-	u.tellConfiguration(tx, EventPasswordRead, &c.credential, &c.record, map[string]string{"input": field})
+	u.tellConfiguration(tx, EventPasswordRead, &c.credential, &c.record, 0, map[string]string{"input": field})
 	return secret, u.e.kernel.Commit(ctx, tx)
 }

@@ -296,9 +296,9 @@ func (e *Engine) refreshFailed(ctx context.Context, user string, spent *credenti
 		}
 		record.NextAttempt = toMillis(now.Add(max(backoff(record.Failures), failed.RetryAfter)))
 		tx := e.db.Begin(ctx)
-		e.tables.credentials.Put(tx, &record, current, user, record.ID)
+		next := e.tables.credentials.Put(tx, &record, current, user, record.ID)
 		if record.Status == StatusInvalid {
-			e.tellInvalidated(tx, user, &record, cmp.Or(failed.Code, string(failed.Class)))
+			e.tellInvalidated(tx, user, &record, next, cmp.Or(failed.Code, string(failed.Class)))
 		}
 		switch err := e.kernel.Commit(ctx, tx); {
 		case conflicted(err):
@@ -320,8 +320,8 @@ func (e *Engine) refreshFailed(ctx context.Context, user string, spent *credenti
 func (e *Engine) ended(ctx context.Context, user string, record *credentialRecord, rev storage.Rev, why string) error {
 	record.Status, record.LastFailure, record.Updated = StatusInvalid, FailurePermanent, toMillis(e.now())
 	tx := e.db.Begin(ctx)
-	e.tables.credentials.Put(tx, record, rev, user, record.ID)
-	e.tellInvalidated(tx, user, record, "no_refresh_token")
+	next := e.tables.credentials.Put(tx, record, rev, user, record.ID)
+	e.tellInvalidated(tx, user, record, next, "no_refresh_token")
 	if err := e.kernel.Commit(ctx, tx); conflicted(err) {
 		return err
 	} else if err != nil {
@@ -331,10 +331,10 @@ func (e *Engine) ended(ctx context.Context, user string, record *credentialRecor
 }
 
 // tellInvalidated adds to tx that a credential has lost its authorisation.
-func (e *Engine) tellInvalidated(tx *sealed.Tx, user string, record *credentialRecord, result string) {
+func (e *Engine) tellInvalidated(tx *sealed.Tx, user string, record *credentialRecord, rev storage.Rev, result string) {
 	e.kernel.Emit(tx, kernel.Event{
 		Kind: string(EventInvalidated), Actor: string(ActorEngine), User: user, Integration: record.Integration, Credential: record.ID,
-		Cause: "refresh", Result: result,
+		Revision: uint64(rev), Cause: "refresh", Result: result,
 	})
 }
 

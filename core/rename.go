@@ -74,8 +74,8 @@ func (u *User) rename(ctx context.Context, sel Selector, in RenameInput) (creden
 			return none, err
 		}
 		record.Updated = toMillis(u.e.now())
-		u.e.tables.credentials.Put(tx, &record, rev, u.id, record.ID)
-		u.tell(tx, EventRenamed, "request", &record, details)
+		next := u.e.tables.credentials.Put(tx, &record, rev, u.id, record.ID)
+		u.tell(tx, EventRenamed, "request", &record, next, details)
 		if err := u.e.kernel.Commit(ctx, tx); !conflicted(err) {
 			return record, err
 		}

@@ -488,6 +488,46 @@ func TestMergeValues_Size(t *testing.T) {
 	}
 }
 
+// What is counted for values bounds what they take up in a record.
+func TestValues_Size(t *testing.T) {
+	t.Parallel()
+	numbers, texts, secrets, nested := object{}, object{}, map[string]crypto.Secret{}, object{}
+	for i := range 100 {
+		id := fmt.Sprintf("%060d", i)
+		numbers[id], texts[id], secrets[id] = 0.1, strings.Repeat("x", 1<<10), crypto.NewSecret(id)
+		nested[id] = object{"userCreatedFields": []any{"", id}, "fieldMappings": object{strings.Repeat(id, 10): id}}
+	}
+	for name, v := range map[string]values{
+		"numbers": {Open: numbers}, "texts": {Open: texts}, "secrets": {Secrets: secrets}, "nested": {Open: nested},
+	} {
+		open, err := cbor.Marshal(v.Open)
+		if err != nil {
+			t.Fatal(err)
+		}
+		passwords, err := cbor.Marshal(v.revealed().Secrets)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := v.size(), len(open)+len(passwords); got < want || got > 2*want {
+			t.Errorf("size of %s = %d, want from %d, which is what it takes, to twice that", name, got, want)
+		}
+	}
+}
+
+func TestNormal_Depth(t *testing.T) {
+	t.Parallel()
+	var v any = "x"
+	for depth := range 8 {
+		got, reason := normal(v, maxSmall)
+		if ok := reason == ""; ok != (depth <= 4) || ok && !cmp.Equal(got, v) {
+			t.Errorf("normal(%d levels) = %v, %q, want it up to 4 levels", depth, got, reason)
+		}
+		if v = any([]any{v}); depth%2 == 0 {
+			v = object{"k": v.([]any)[0]}
+		}
+	}
+}
+
 func TestShownValues_Required(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -657,7 +697,7 @@ func FuzzMergeValues(f *testing.F) {
 		if diff := cmp.Diff(v.revealed(), back.revealed()); !ok || diff != "" {
 			t.Errorf("mergeValues(what is shown of %s) (-before +after):\n%s", first, diff)
 		}
-		if encoded, err := cbor.Marshal(stored(v.revealed())); err != nil || len(encoded) > v.size()+64 {
+		if encoded, err := cbor.Marshal(v.revealed()); err != nil || len(encoded) > v.size()+64 {
 			t.Errorf("%s takes %d bytes, %v, want no more than the %d that are counted", first, len(encoded), err, v.size())
 		}
 		for key := range a {

@@ -43,6 +43,7 @@ func (u *User) completeSetup(ctx context.Context, sel Selector, change map[strin
 		record.Setup, record.SetupSecrets, record.Updated = merged.Open, merged.Secrets, toMillis(e.now())
 		record.findMissing(p)
 		tx := e.db.Begin(ctx)
+		kind, details := EventSetupChanged, map[string]string{"setup": names(change)}
 		switch {
 		case record.Status != StatusPending:
 			for _, id := range record.Missing {
@@ -57,10 +58,11 @@ func (u *User) completeSetup(ctx context.Context, sel Selector, change map[strin
 			if err := e.kernel.Connected(ctx, tx, record.hooked(u.id)); err != nil {
 				return none, err
 			}
-			u.tell(tx, EventCompleted, "setup", &record, nil)
+			kind, details = EventCompleted, nil
 		}
 		e.tables.integrations.Check(tx, p.rev, p.Name)
-		e.tables.credentials.Put(tx, &record, rev, u.id, record.ID)
+		next := e.tables.credentials.Put(tx, &record, rev, u.id, record.ID)
+		u.tell(tx, kind, "setup", &record, next, details)
 		if err := e.kernel.Commit(ctx, tx); !conflicted(err) {
 			return record, err
 		}

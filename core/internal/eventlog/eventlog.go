@@ -10,7 +10,7 @@
 // Promises: a record is in the outbox exactly when the transaction that it was appended to was applied; it gets one
 // number, once, whatever crashes in between and however many sequencers run; and a reader is never handed the entry
 // behind a gap. Of two records of one process, the one that was committed before the other was appended gets the lower
-// number, unless hundreds of others overtook it. Nothing is promised of the order of what happens at the same time, or
+// number, unless its commit took seconds. Nothing is promised of the order of what happens at the same time, or
 // in processes whose clocks differ.
 package eventlog
 

@@ -138,24 +138,11 @@ func (p *pass[T]) move(ctx context.Context, rows []sealed.Row[T]) error {
 	case err == nil:
 		p.newest, p.rev, p.stuck = next.Number, rev, 0
 		p.moved += len(rows)
-		p.note(rows)
 		p.announce()
 	case errors.Is(err, storage.ErrUnknownOutcome):
 		p.announce() // somebody may find something
 	}
 	return err
-}
-
-// note tells the trail what was moved. Keys from beyond the horizon were made by a clock that is ahead of ours, and would
-// lead the next pass past our own.
-func (p *pass[T]) note(rows []sealed.Row[T]) {
-	keys := make([]string, 0, len(rows))
-	for i := range rows {
-		if key := rows[i].Key[0]; key <= p.horizon {
-			keys = append(keys, key)
-		}
-	}
-	p.trail.add(keys)
 }
 
 func (p *pass[T]) readMark(ctx context.Context) error {

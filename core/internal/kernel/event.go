@@ -22,6 +22,7 @@ type Event struct {
 	Integration   string `cbor:"11,keyasint,omitempty"`
 	Credential    string `cbor:"12,keyasint,omitempty"`
 	Configuration string `cbor:"13,keyasint,omitempty"`
+	Revision      uint64 `cbor:"14,keyasint,omitempty"`
 
 	Cause   string            `cbor:"20,keyasint,omitempty"`
 	Result  string            `cbor:"21,keyasint"`
