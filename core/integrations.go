@@ -27,7 +27,7 @@ func (e *Engine) CreateIntegration(ctx context.Context, in Integration) (Integra
 	}
 	now := toMillis(e.now())
 	tx := e.db.Begin(ctx)
-	rev := e.tables.integrations.Put(tx, &integrationRecord{Integration: p.Integration, Created: now, Updated: now}, 0, in.Name)
+	rev := e.tables.integrations.Put(tx, &integrationRecord{Integration: p.declared(in), Created: now, Updated: now}, 0, in.Name)
 	if o := in.OAuth2; o != nil && !o.ClientSecret.IsZero() {
 		e.tables.clientSecrets.Put(tx, &clientSecretsRecord{Secrets: []crypto.Secret{o.ClientSecret}, Updated: now}, 0, in.Name)
 	}
@@ -39,7 +39,14 @@ func (e *Engine) CreateIntegration(ctx context.Context, in Integration) (Integra
 	case err != nil:
 		return Integration{}, fmt.Errorf("create integration %s: %w", in.Name, err)
 	}
-	return (&integrationRecord{Integration: p.Integration, Created: now, Updated: now}).public(rev), nil
+	return (&integrationRecord{Integration: p.declared(in), Created: now, Updated: now}).public(rev), nil
+}
+
+// declared is an integration as it is stored: what the operator wrote, without the catalog's part, and inputs in their
+// normal form.
+func (p *provider) declared(in Integration) Integration {
+	in.Settings, in.Setup = p.Settings, p.Setup
+	return in
 }
 
 // UpdateIntegration replaces the integration of in.Name, whose Revision must be the stored one, and returns it as it is
@@ -60,7 +67,7 @@ func (e *Engine) UpdateIntegration(ctx context.Context, in Integration) (Integra
 	if uint64(rev) != in.Revision {
 		return Integration{}, fmt.Errorf("update integration %s: %w", in.Name, ErrConflict)
 	}
-	record := integrationRecord{Integration: p.Integration, Created: old.Created, Updated: toMillis(e.now()), Deleting: old.Deleting}
+	record := integrationRecord{Integration: p.declared(in), Created: old.Created, Updated: toMillis(e.now()), Deleting: old.Deleting}
 	tx := e.db.Begin(ctx)
 	next := e.tables.integrations.Put(tx, &record, rev, in.Name)
 	details := map[string]string{}

@@ -76,6 +76,12 @@ func newProvider(in Integration) (*provider, error) {
 	if p.hosts, err = endpoint.ParseHosts(in.AllowedHosts, vars); err != nil {
 		return nil, invalid("allowedHosts", err.Error())
 	}
+	if p.Settings, err = checkInputs("settings", in.Settings); err != nil {
+		return nil, err
+	}
+	if p.Setup, err = checkInputs("setup", in.Setup); err != nil {
+		return nil, err
+	}
 	if !oneOf(in.SameAccount, "", SameAccountUpdate, SameAccountReject, SameAccountAllow) {
 		return nil, invalid("sameAccount", `must be "update", "reject" or "allow"`)
 	}
