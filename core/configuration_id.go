@@ -8,7 +8,6 @@ import (
 	"maps"
 	"strings"
 
-	"github.com/polycred/polycred/storage"
 	"github.com/polycred/polycred/storage/sealed"
 )
 
@@ -30,13 +29,12 @@ func (u *User) locateConfiguration(ctx context.Context, sel Selector) (credentia
 		if credential, err = u.e.holderOf(ctx, u.id, id); err != nil {
 			return "", "", err
 		}
-		return credential, id, nil
-	case credential == id:
+	}
+	if credential == id && u.authority == nil { // a default one is there when its account is, as reading that will show
 		return credential, id, nil
 	}
-	_, _, err = u.e.tables.configurations.Get(ctx, u.id, credential, id)
-	if errors.Is(err, storage.ErrNotFound) {
-		err = fmt.Errorf("configuration %s of credential %s: %w", id, credential, ErrNotFound)
+	if _, err = u.readConfiguration(ctx, credential, id, actReadConfiguration); errors.Is(err, ErrNotFound) {
+		err = fmt.Errorf("configuration %s: %w", id, ErrNotFound) // not naming an account that may be invisible
 	}
 	return credential, id, err
 }

@@ -108,7 +108,8 @@ const (
 	EventPasswordRead EventKind = "password.read"
 
 	// EventIntegrationCreated, EventIntegrationUpdated, EventIntegrationDeleted: Actor: the operator. Cause: "request".
-	// Details of an update: "secret": "replaced" when the client secret was replaced too.
+	// Details of an update: "changed", the fields that differ, separated by commas, such as "oauth2.tokenUrl"; "secret":
+	// "replaced" when the client secret was replaced too.
 	EventIntegrationCreated EventKind = "integration.created"
 	EventIntegrationUpdated EventKind = "integration.updated"
 	EventIntegrationDeleted EventKind = "integration.deleted"

@@ -2,10 +2,12 @@ package core
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/polycred/polycred/crypto"
 	"github.com/polycred/polycred/storage"
@@ -49,6 +51,46 @@ func (p *provider) declared(in Integration) Integration {
 	return in
 }
 
+// changedFields names the fields in which two states of an integration differ, as JSON names them, those of oauth2 and
+// apiKey one by one, with commas between. It never shows a value.
+func changedFields(before, after *Integration) string {
+	fields := func(in *Integration) map[string]string {
+		flat := map[string]string{}
+		var add func(prefix string, raw []byte)
+		add = func(prefix string, raw []byte) {
+			var object map[string]json.RawMessage
+			if json.Unmarshal(raw, &object) != nil {
+				return
+			}
+			for name, value := range object {
+				if name == "oauth2" || name == "apiKey" {
+					add(name+".", value)
+				} else if name != "updated" && name != "created" {
+					flat[prefix+name] = string(value)
+				}
+			}
+		}
+		if raw, err := json.Marshal(in); err == nil {
+			add("", raw)
+		}
+		return flat
+	}
+	old, now := fields(before), fields(after)
+	var changed []string
+	for name, value := range now {
+		if old[name] != value {
+			changed = append(changed, name)
+		}
+	}
+	for name := range old {
+		if _, still := now[name]; !still {
+			changed = append(changed, name)
+		}
+	}
+	slices.Sort(changed)
+	return strings.Join(changed, ",")
+}
+
 // UpdateIntegration replaces the integration of in.Name, whose Revision must be the stored one, and returns it as it is
 // stored now. A ClientSecret in it replaces the live client secrets; without one they stay. Other processes follow
 // within 5 seconds. Errors: InputError, ErrNotFound, ErrConflict.
@@ -70,7 +112,8 @@ func (e *Engine) UpdateIntegration(ctx context.Context, in Integration) (Integra
 	record := integrationRecord{Integration: p.declared(in), Created: old.Created, Updated: toMillis(e.now()), Deleting: old.Deleting}
 	tx := e.db.Begin(ctx)
 	next := e.tables.integrations.Put(tx, &record, rev, in.Name)
-	details := map[string]string{}
+	before, after := old.public(0), record.public(0)
+	details := map[string]string{"changed": changedFields(&before, &after)}
 	if o := in.OAuth2; o != nil && !o.ClientSecret.IsZero() {
 		details["secret"] = "replaced"
 		_, secretsRev, err := e.secrets(ctx, in.Name)
@@ -78,6 +121,9 @@ func (e *Engine) UpdateIntegration(ctx context.Context, in Integration) (Integra
 			return Integration{}, fmt.Errorf("update integration %s: %w", in.Name, err)
 		}
 		e.tables.clientSecrets.Put(tx, &clientSecretsRecord{Secrets: []crypto.Secret{o.ClientSecret}, Updated: record.Updated}, secretsRev, in.Name)
+	}
+	if details["changed"] == "" {
+		delete(details, "changed")
 	}
 	e.tellOperator(tx, EventIntegrationUpdated, "request", in.Name, details)
 	err = e.kernel.Commit(ctx, tx)

@@ -21,6 +21,7 @@ type User struct {
 	person    string     // who acts for the user; may be empty
 	tokenID   string     // of the user token that was shown; may be empty
 	authority *authority // nil: everything
+	stolen    bool       // somebody tried to act as another person than the token says
 }
 
 // ID returns the connected user's id.
@@ -29,9 +30,11 @@ func (u *User) ID() string { return u.id }
 // As returns a handle of the same user that acts for a person, and may do the same. The person becomes the Owner of the
 // accounts that are connected with it, and stands in the events of all that it does: use it where the connected user is
 // an organisation. Ids of persons look like those of users: valid UTF-8 without NUL, 1 to 255 bytes; a malformed one
-// comes out of the handle's methods as an InputError.
+// comes out of the handle's methods as an InputError, and a handle that came from a user token, which names its person,
+// gives one that may do nothing (ErrPermission).
 func (u *User) As(person string) *User {
 	as := *u
+	as.stolen = u.tokenID != "" || u.authority != nil
 	if as.person = person; person == "" {
 		as.person = nobody // refused by check: an empty person is nobody
 	}
@@ -44,6 +47,9 @@ func (u *User) check() error {
 	}
 	if err := u.e.usable(); err != nil {
 		return err
+	}
+	if u.stolen {
+		return fmt.Errorf("act as another person: %w", ErrPermission)
 	}
 	if err := checkID("user", u.id); err != nil || u.person == "" {
 		return err
