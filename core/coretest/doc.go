@@ -1,7 +1,8 @@
 // Package coretest is what tests and demonstrations of polycred stand on: parties that really speak HTTP, on loopback,
 // with a clock that a test moves by hand. A program that embeds polycred uses it in its own tests.
 //
-//   - [NewEngine] is an engine on a store in memory, closed when the test ends.
+//   - [NewEngine] is an engine on a store in memory, closed when the test ends. [Step] does once what its Run does
+//     in the background.
 //   - [OAuthServer] is a small OAuth 2.0 and OpenID Connect provider with an API behind it. Who consents is said by
 //     [OAuthServer.SignIn]; how it differs from other providers, and how it fails, by [Switches] and [Fault].
 //     [OAuthServer.Integration] describes it to an engine.

@@ -1,6 +1,7 @@
 package coretest_test
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -79,11 +80,13 @@ func TestResetCutsWaiting(t *testing.T) {
 			s := start(t, nil)
 			tok := s.connect(t)
 			s.Set(func(sw *coretest.Switches) { sw.Refresh = f })
-			outcome := s.refreshBeside(t.Context(), t, tok.RefreshToken)
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			outcome := s.refreshBeside(ctx, t, tok.RefreshToken)
 			s.Reset()
 			r := <-outcome
 			var re *oauth2.RetrieveError
-			if r.err == nil || errors.As(r.err, &re) {
+			if r.err == nil || errors.As(r.err, &re) || ctx.Err() != nil {
 				t.Errorf("refresh = %v, want a cut connection", r.err)
 			}
 			s.waiting(t, 0)

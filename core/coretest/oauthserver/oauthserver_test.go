@@ -10,13 +10,10 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"regexp"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 func TestWholeFlow(t *testing.T) {
@@ -211,28 +208,6 @@ func TestControlRefuses(t *testing.T) {
 	a, err := send(t, http.MethodGet, p.URL+"/_controls", "")
 	if err != nil || a.status != 404 || a.object["error"] != "not_found" {
 		t.Errorf("a path that the server does not have = %+v %v, want 404", a, err)
-	}
-}
-
-// What can be asked for is in the help, and nothing else is.
-func TestHelpNamesThePaths(t *testing.T) {
-	t.Parallel()
-	p := start(t)
-	message, _ := p.steer(t, 404, http.MethodGet, "", "")["message"].(string)
-	var want []string
-	for path := range strings.SplitSeq(strings.TrimPrefix(message, "there are: "), ", ") {
-		want = append(want, strings.ReplaceAll(path, "/_control/", ""))
-	}
-	help, err := exec.Command(build(t), "-h").Output()
-	if err != nil {
-		t.Fatalf("-h: %v", err)
-	}
-	var got []string
-	for _, m := range regexp.MustCompile(`(?m)^\t(GET|PATCH|POST) +(\S+) `).FindAllStringSubmatch(string(help), -1) {
-		got = append(got, m[1]+" "+m[2])
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("paths in the help (-served +documented):\n%s", diff)
 	}
 }
 
