@@ -23,14 +23,20 @@ import (
 	"github.com/polycred/polycred/internal/need"
 )
 
-// TestDocumentedPrograms compiles every Go block of README.md and docs/*.md.
+// TestDocumentedPrograms vets every Go block of README.md and docs/*.md: a whole program is compiled, and a block that
+// says where it was copied from (```go file=core/x_test.go) has to stand there word for word, so that what runs that file
+// vets the block too.
 func TestDocumentedPrograms(t *testing.T) {
 	t.Parallel()
 	for _, path := range documents(t, "README.md", "docs/*.md") {
 		for _, block := range goBlocks(read(t, path)) {
 			t.Run(fmt.Sprintf("%s:%d", path, block.line), func(t *testing.T) {
 				t.Parallel()
-				if err := compile(t, path, block); err != nil {
+				vet := compile
+				if block.file != "" {
+					vet = quoted
+				}
+				if err := vet(t, path, block); err != nil {
 					t.Error(err)
 				}
 			})
@@ -68,6 +74,37 @@ func TestDocumentedProgramsComplains(t *testing.T) {
 				t.Errorf("compile = %v, want nil", err)
 			case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)):
 				t.Errorf("compile = %v, want an error with %q", err, test.want)
+			}
+		})
+	}
+}
+
+// TestDocumentedQuotesComplain proves that a quoted block can fail.
+func TestDocumentedQuotesComplain(t *testing.T) {
+	t.Parallel()
+	const fence = "```"
+	tests := []struct{ name, file, code, want string }{
+		{"word for word", "internal/need/need.go", "package need\n", ""},
+		{"from a function", "examples/accounts/main.go", "defer stop()\nif err := run(ctx, os.Stdout); err != nil {\n", ""},
+		{"another word", "internal/need/need.go", "package needed\n", "does not stand in internal/need/need.go"},
+		{"the end of a line", "internal/need/need.go", "need\n", "does not stand in"},
+		{"nothing", "internal/need/need.go", "", "is empty"},
+		{"no such file", "gone.go", "package gone\n", "gone.go"},
+		{"outside", "../gone.go", "package gone\n", "../gone.go"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			blocks := goBlocks(fence + "go file=" + test.file + "\n" + test.code + fence + "\n")
+			if len(blocks) != 1 || blocks[0].code != test.code || blocks[0].file != test.file {
+				t.Fatalf("goBlocks = %+v, want the code and its file", blocks)
+			}
+			err := quoted(t, "DOC.md", blocks[0])
+			switch {
+			case test.want == "" && err != nil:
+				t.Errorf("quoted = %v, want nil", err)
+			case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)):
+				t.Errorf("quoted = %v, want an error with %q", err, test.want)
 			}
 		})
 	}
@@ -138,6 +175,15 @@ func TestQuickstart(t *testing.T) {
 	}
 }
 
+// TestAccounts runs the other example the way the README tells; its story is tested beside the program.
+func TestAccounts(t *testing.T) {
+	t.Parallel()
+	out, err := exec.Command(need.Program(t, "go"), "run", "./examples/accounts").Output()
+	if want := read(t, filepath.Join("examples", "accounts", "testdata", "story.txt")); err != nil || string(out) != want {
+		t.Errorf("go run ./examples/accounts: %v, it printed\n%s\nwant\n%s", err, out, want)
+	}
+}
+
 // documents returns the files that match the patterns. README.md must be among them where it is asked for.
 func documents(t *testing.T, patterns ...string) []string {
 	t.Helper()
@@ -168,11 +214,12 @@ func read(t *testing.T, path string) string {
 // block is a fenced block of a document.
 type block struct {
 	code string
-	line int // where its first line stands in the document, from 1
+	line int    // where its first line stands in the document, from 1
+	file string // that it was copied from; empty: it is a whole program
 }
 
-// fence matches the line that opens or closes a fenced block; its groups are the marks and the language.
-var fence = regexp.MustCompile("^ {0,3}(`{3,}|~{3,})\\s*([^\\s`]*)")
+// fence matches the line that opens or closes a fenced block; its groups are the marks, the language, and a file.
+var fence = regexp.MustCompile("^ {0,3}(`{3,}|~{3,})\\s*([^\\s`]*)(?:\\s+file=([^\\s`]+))?")
 
 // goBlocks returns the blocks of a Markdown text whose language is Go.
 func goBlocks(text string) []block {
@@ -185,7 +232,7 @@ func goBlocks(text string) []block {
 		case m != nil && marks == "":
 			marks = m[1]
 			if m[2] == "go" || m[2] == "golang" {
-				open = &block{line: i + 2}
+				open = &block{line: i + 2, file: m[3]}
 			}
 		case m != nil && m[2] == "" && strings.HasPrefix(m[1], marks):
 			if open != nil {
@@ -236,6 +283,23 @@ func compile(t *testing.T, path string, b block) error {
 		if out, err := exec.Command(goCommand, args...).CombinedOutput(); err != nil {
 			return fmt.Errorf("%s: go %s: %w\n%s", at, args[0], err, out)
 		}
+	}
+	return nil
+}
+
+// quoted reports when a block does not stand in the file that it says it was copied from. What stands in a function there
+// may begin at the margin.
+func quoted(_ *testing.T, path string, b block) error {
+	at := fmt.Sprintf("%s:%d", path, b.line)
+	source, err := fs.ReadFile(os.DirFS("."), b.file) // refuses what lies outside the tree
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: %w", at, err)
+	case b.code == "":
+		return fmt.Errorf("%s: the block is empty", at)
+	case !strings.Contains("\n"+string(source), "\n"+b.code) &&
+		!strings.Contains("\n"+string(source), "\n\t"+strings.ReplaceAll(strings.TrimSuffix(b.code, "\n"), "\n", "\n\t")+"\n"):
+		return fmt.Errorf("%s: this block does not stand in %s word for word: copy it again", at, b.file)
 	}
 	return nil
 }

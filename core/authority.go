@@ -1,17 +1,21 @@
 package core
 
-import "fmt"
+import (
+	"bytes"
+	"fmt"
+)
 
 // action is something that a handle does to an account.
 type action uint8
 
 const (
-	actRead               action = iota + 1 // know that it exists
-	actWrite                                // connect, reconnect, rename, complete, disconnect it
-	actUse                                  // send requests as it
-	actToken                                // take its token out
-	actReadConfiguration                    // know a configuration and its settings
-	actWriteConfiguration                   // change one
+	actNone               action = iota
+	actRead                      // know that it exists
+	actWrite                     // connect, reconnect, rename, complete, disconnect it
+	actUse                       // send requests as it
+	actToken                     // take its token out
+	actReadConfiguration         // know a configuration and its settings
+	actWriteConfiguration        // change one
 )
 
 // subject is what an action is done to, as permissions speak of it. A credential that is about to be created has no id.
@@ -70,7 +74,16 @@ func (e *Engine) actor(r *sessionRecord) (*User, error) {
 	if e.authorities == nil {
 		return nil, fmt.Errorf("connect session %s: %w", r.ID, ErrPermission)
 	}
-	var err error
-	u.authority, err = e.authorities(r.Authority)
-	return u, err
+	narrowed, err := e.authorities(r.Authority)
+	if err != nil || narrowed == nil {
+		return nil, fmt.Errorf("connect session %s: %w: %v", r.ID, ErrPermission, err)
+	}
+	u.authority = narrowed
+	return u, nil
+}
+
+// began reports whether the handle may know all that the one did which began a session: a narrowed handle only where it
+// is that one.
+func (u *User) began(r *sessionRecord) bool {
+	return u.authority == nil || u.person == r.Owner && bytes.Equal(u.authority.raw, r.Authority)
 }

@@ -170,9 +170,13 @@ func (e *Engine) replay(ctx context.Context, record *sessionRecord, result *Conn
 	if record.Code != "" {
 		return errorOf(record.Code, record.Text)
 	}
-	credential, _, err := e.tables.credentials.Get(ctx, record.User, record.Credential)
-	if errors.Is(err, storage.ErrNotFound) {
-		return fmt.Errorf("credential %s: %w: it was disconnected since", record.Credential, ErrNotFound)
+	by, err := e.actor(record) // it may see less by now
+	if err != nil {
+		return err
+	}
+	credential, _, err := by.record(ctx, record.Credential)
+	if errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("%w: it was disconnected since", err)
 	}
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/polycred/polycred/crypto"
 	"github.com/polycred/polycred/storage"
@@ -75,7 +76,7 @@ func (u *User) completeConnect(ctx context.Context, in CompleteInput) (*ConnectR
 	}
 	values.Set("code", in.Code)
 	result, err := e.conclude(ctx, key, values, func(r *sessionRecord) error {
-		if !r.Redirect || r.User != u.id || r.Integration != in.Integration || r.RedirectURI != in.RedirectURL {
+		if !r.Redirect || r.User != u.id || r.Integration != in.Integration || r.RedirectURI != in.RedirectURL || !u.began(r) {
 			return fmt.Errorf("%w: it belongs elsewhere", ErrSession)
 		}
 		return nil
@@ -107,8 +108,9 @@ func (u *User) redirected(ctx context.Context, in CompleteInput) (string, error)
 	if err == nil {
 		waiting, _, err = e.session(ctx, record.Session)
 	}
+	open := err == nil && waiting.Phase == sessionOpen
 	switch {
-	case err == nil && waiting.Phase == sessionOpen:
+	case open && e.now().Before(waiting.Expires.time()):
 		return record.Session, nil
 	case err == nil && bytes.Equal(waiting.Spent, digest("code", in.Code)): // it tells its outcome again
 		return record.Session, nil
@@ -119,7 +121,9 @@ func (u *User) redirected(ctx context.Context, in CompleteInput) (string, error)
 	switch {
 	case err != nil:
 		return "", err
-	case !p.ProviderInitiated || p.OAuth2 == nil:
+	case open && !p.ProviderInitiated:
+		return record.Session, nil // which says that it expired
+	case !p.ProviderInitiated || p.OAuth2 == nil || in.Values.Has("state"): // a state would be of a session of ours
 		return "", fmt.Errorf("%w: none of this user waits at that page; start again", ErrSession)
 	}
 	session, err := u.newSession(ctx, p, ConnectInput{Integration: in.Integration, RedirectURL: in.RedirectURL, AllowMultiple: true})
@@ -128,8 +132,13 @@ func (u *User) redirected(ctx context.Context, in CompleteInput) (string, error)
 	}
 	session.Phase, session.Verifier = sessionOpen, crypto.Secret{} // the provider knows of no challenge
 	session.ProviderInitiated = true
-	key := sessionKey(stateOf(newNonce()))
-	return key, e.putSession(ctx, session, key)
+	// Named by its code: the same installation that comes in twice at once is one session. No state or handle leads to it.
+	key := string(digest("installation", strings.Join([]string{u.id, in.Integration, in.RedirectURL, in.Code}, "\x00")))
+	err = e.putSession(ctx, session, key)
+	if e.tables.sessions.Conflicted(err, key) {
+		err = nil
+	}
+	return key, err
 }
 
 // ConnectOutcome returns what came of a connect session of this user, by its handle: for a page that waits for another
@@ -158,6 +167,9 @@ func (u *User) connectOutcome(ctx context.Context, handle string) (*ConnectResul
 	result := &ConnectResult{User: record.User, ReturnURL: record.ReturnURL, Replayed: true}
 	switch {
 	case record.Phase == sessionDone:
+		if !u.began(&record) { // the text of an error may name what only the other handle sees
+			record.Text = record.Code
+		}
 		if err = u.e.replay(ctx, &record, result); err == nil {
 			err = u.onlySeen(ctx, result)
 		}

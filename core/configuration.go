@@ -122,7 +122,8 @@ func (e *Engine) configurationRows(ctx context.Context, user string, record *cre
 	i := slices.IndexFunc(rows, func(row sealed.Row[configurationRecord]) bool { return row.Value.ID == record.ID })
 	var first sealed.Row[configurationRecord]
 	if i >= 0 {
-		first, rows = rows[i], slices.Delete(rows, i, i+1)
+		first = rows[i] // on a line of its own: Delete moves what lies there
+		rows = slices.Delete(rows, i, i+1)
 	} else {
 		first.Value = record.defaultConfiguration()
 	}
@@ -176,7 +177,8 @@ func (u *User) configured(ctx context.Context, sel Selector, a action) (c config
 	return c, err
 }
 
-// readConfiguration reads a configuration, "" for the default one, of a credential.
+// readConfiguration reads a configuration, "" for the default one, of a credential, and checks that the handle may do that
+// to it; actNone where it only counts those beside it.
 func (u *User) readConfiguration(ctx context.Context, credential, id string, a action) (c configured, err error) {
 	if c.credential, c.credentialRev, err = u.record(ctx, credential); err != nil {
 		return c, err
@@ -197,7 +199,7 @@ func (u *User) readConfiguration(ctx context.Context, credential, id string, a a
 		return c, err
 	}
 	switch {
-	case u.mayConfigure(a, &c.credential, &c.record):
+	case a == actNone || u.mayConfigure(a, &c.credential, &c.record):
 		return c, nil
 	case u.mayConfigure(actReadConfiguration, &c.credential, &c.record):
 		return c, fmt.Errorf("configuration %s: %w", id, ErrPermission)
@@ -238,7 +240,7 @@ func (u *User) createConfiguration(ctx context.Context, sel Selector, in Configu
 		}
 	}
 	for {
-		first, err := u.readConfiguration(ctx, id, "", actReadConfiguration)
+		first, err := u.readConfiguration(ctx, id, "", actNone)
 		if err != nil {
 			return none, err
 		}
@@ -348,7 +350,7 @@ func (u *User) deleteConfiguration(ctx context.Context, sel Selector) error {
 		if err != nil {
 			return err
 		}
-		first, err := u.readConfiguration(ctx, found.credential.ID, "", actReadConfiguration)
+		first, err := u.readConfiguration(ctx, found.credential.ID, "", actNone)
 		if err != nil {
 			return err
 		}

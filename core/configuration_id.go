@@ -84,24 +84,28 @@ func (u *User) byConfigurationID(ctx context.Context, sel Selector, credential s
 		if credential != "" {
 			prefix = append(prefix, credential)
 		}
-		rows, _, err := u.e.tables.configurationIDs.List(ctx, prefix, nil, 100)
-		if err != nil {
-			return "", "", err
-		}
-		for i := range rows {
-			holder := rows[i].Key[len(rows[i].Key)-1]
-			if _, twice := found[holder]; twice || len(candidates) == maxCandidates {
-				continue
-			}
-			c, err := u.readConfiguration(ctx, holder, rows[i].Value.Configuration, actReadConfiguration)
-			switch {
-			case errors.Is(err, ErrNotFound): // invisible, or gone in between
-				continue
-			case err != nil:
+		var after []string
+		for more := true; more && len(candidates) < maxCandidates; {
+			var rows []sealed.Row[configurationIDRecord]
+			if rows, more, err = u.e.tables.configurationIDs.List(ctx, prefix, after, 100); err != nil {
 				return "", "", err
 			}
-			found[holder] = rows[i].Value.Configuration
-			candidates = append(candidates, c.credential.public(u.id))
+			for i := range rows {
+				after = rows[i].Key
+				holder := after[len(after)-1]
+				if _, twice := found[holder]; twice || len(candidates) == maxCandidates {
+					continue
+				}
+				c, err := u.readConfiguration(ctx, holder, rows[i].Value.Configuration, actReadConfiguration)
+				switch {
+				case errors.Is(err, ErrNotFound): // invisible, or gone in between
+					continue
+				case err != nil:
+					return "", "", err
+				}
+				found[holder] = rows[i].Value.Configuration
+				candidates = append(candidates, c.credential.public(u.id))
+			}
 		}
 	}
 	switch len(candidates) {
@@ -124,6 +128,9 @@ func (u *User) claimConfiguration(ctx context.Context, tx *sealed.Tx, credential
 	}
 	for _, row := range rows {
 		if row.Rev != 0 && row.Value.Configuration != record.ID {
+			if !u.mayConfigure(actReadConfiguration, credential, record) { // that one has the same name, and is judged by it
+				return hidden(credential.Integration)
+			}
 			return fmt.Errorf("%w: %q is another configuration of this account", ErrExternalID, record.ExternalID)
 		}
 		u.e.tables.configurationIDs.Put(tx, &configurationIDRecord{Configuration: record.ID}, row.Rev, row.Key...)

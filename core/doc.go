@@ -15,16 +15,11 @@
 //
 //	// Once; afterwards it is there, and creating it again is ErrExists.
 //	_, err = engine.CreateIntegration(ctx, core.Integration{
-//		Name: "googleCalendar",
+//		Name: "googleCalendar", Provider: "google", // whose facts are in package catalog
 //		OAuth2: &core.OAuth2{
-//			ClientID: "…", ClientSecret: crypto.NewSecret("…"), Scopes: []string{"openid", "email", "…"},
-//			AuthorizationURL: "https://accounts.google.com/o/oauth2/v2/auth", TokenURL: "https://oauth2.googleapis.com/token",
+//			ClientID: "…", ClientSecret: crypto.NewSecret("…"),
+//			Scopes: []string{"https://www.googleapis.com/auth/calendar.readonly"},
 //		},
-//		Identity: core.Identity{
-//			Source: core.IdentityURL, URL: "https://openidconnect.googleapis.com/v1/userinfo",
-//			SubjectPath: "sub", DisplayPath: "email",
-//		},
-//		AllowedHosts: []string{"www.googleapis.com"},
 //	})
 //
 //	// A person wants to connect an account. Send their browser to session.URL …
@@ -44,16 +39,48 @@
 //  1. Connecting without AllowMultiple is refused while an account is connected. If exactly one is connected and its
 //     authorisation has ended, it is reconnected in place; several such accounts are ErrAmbiguous.
 //  2. With AllowMultiple an account is added; nothing that exists changes.
-//  3. Connecting Into an account authorises it anew: same id, same external id. Another provider account answering is
-//     refused, unless the integration says OtherAccountReplace. Rules 3 and 4 need Integration.Identity: without it nobody
-//     knows whose authorisation came.
-//  4. The same provider account again updates its credential in place, unless the integration says otherwise. Another
-//     external id than the stored one is ErrExternalID.
-//  5. An external id is the application's own name for an account, unique for user and integration.
+//  3. Connecting Into an account authorises it anew: same id, names and settings. Another provider account answering is
+//     refused, unless the integration says OtherAccountReplace; if that account is connected already, always. Rules 3 and
+//     4 need Integration.Identity: without it nobody knows whose authorisation came.
+//  4. The same provider account again updates its credential in place, however many connect it at once, unless the
+//     integration says otherwise. Another external id than the stored one is ErrExternalID.
+//  5. An external id is the application's own name for an account, unique for user and integration. Space around it and a
+//     leading "ext:" are cut off.
 //  6. A selector names an account by id, external id, or "ext:" and external id, within one user's accounts.
 //  7. When no account is named and several could be meant, nothing is chosen: ErrAmbiguous, unless Options.Unselected says
 //     otherwise.
 //  8. Disconnecting removes one account and leaves every other one working.
+//  9. The rules act only on accounts that a handle may see and write, when connecting begins and again when the account
+//     answers. What is not visible does not exist; where it stands in the way, that is ErrHiddenConflict, which says no more.
+//  10. What is done is attributed: to an account, and to a person where [User.As] names one. Events say it.
+//
+// In rules 1 to 4 an account that is PENDING counts like a valid one; it is never used, so rule 7 does not count it.
+//
+// # Setting up, and settings
+//
+// Some accounts need more than an authorisation: Integration.Setup says what, and until [User.CompleteSetup] has given each
+// required value the account is PENDING. [User.Rename] changes what an account is called, by people (Label) and by the
+// application (ExternalID).
+//
+// Integration.Settings are what a person may set for an account. Each account has a default [Configuration] that holds their
+// values, and may have more. An [InputType] says what a value is; one that does not fit is an InputError that names its
+// field. Changes merge, so that of two at the same time none is lost. Passwords are written, and never shown again: only
+// [User.Password] reads one, which is an event.
+//
+// # Events
+//
+// What is done to an account, a configuration or an integration is an [Event], stored together with the change or not at all;
+// so is an authorisation that ends. [Engine.Subscribe] gives them in one order, numbered without gaps: a consumer that
+// stores the number of the last one misses none and sees none twice. The numbers are given by [Engine.Run]. Uses are
+// summed up, one event a minute for each person or token and account; a use by nobody in particular, the program's own, is
+// not told.
+//
+// # Handles
+//
+// [Engine.User] returns a handle that may do everything for one user. As gives it a person, who becomes the Owner of what is
+// connected with it. Handles may be narrowed, to what a user token permits; nothing outside polycred makes such a one yet.
+// What they may not see is ErrNotFound, what they may not do is ErrPermission, and both are judged before anything
+// happens, in connect sessions once more when the account answers.
 //
 // # Promises
 //

@@ -1,6 +1,7 @@
 package core_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,7 @@ func demo() (engine *core.Engine, provider *coretest.OAuthServer, end func()) {
 	check(err)
 	engine, err = core.Open(context.Background(), memory.New(), crypto.KEKs{Tokens: kek, Policy: kek}, &core.Options{
 		CallbackURL:  "http://localhost:8080/callback",
+		RedirectURLs: []string{"http://localhost:8080/connected"},
 		PrivateHosts: []string{provider.Host()},
 	})
 	check(err)
@@ -39,9 +41,9 @@ func demo() (engine *core.Engine, provider *coretest.OAuthServer, end func()) {
 	}
 }
 
-// browse plays the person's browser: it goes to the provider, consents, and comes back to the callback URL.
+// browse plays the person's browser: it goes to the provider, consents, and comes back to the program.
 func browse(session *core.ConnectSession) url.Values {
-	page, err := coretest.NewBrowser().OpenUntil(context.Background(), session.URL, "http://localhost:8080/callback")
+	page, err := coretest.NewBrowser().OpenUntil(context.Background(), session.URL, "http://localhost:8080/")
 	check(err)
 	back, err := url.Parse(page.URL)
 	check(err)
@@ -49,8 +51,12 @@ func browse(session *core.ConnectSession) url.Values {
 }
 
 func connect(engine *core.Engine, in core.ConnectInput) core.Credential {
-	in.Integration, in.Browser = "demoCalendar", "id of the login session"
-	session, err := engine.User("acme").Connect(context.Background(), in)
+	return connectAs(engine, engine.User("acme"), in)
+}
+
+func connectAs(engine *core.Engine, user *core.User, in core.ConnectInput) core.Credential {
+	in.Integration, in.Browser = cmp.Or(in.Integration, "demoCalendar"), "id of the login session"
+	session, err := user.Connect(context.Background(), in)
 	check(err)
 	result, err := engine.Callback(context.Background(), core.CallbackInput{
 		Integration: in.Integration, Values: browse(session), Browser: in.Browser,
@@ -88,23 +94,18 @@ func ExampleOpen() {
 	// Output: <nil> <nil> <nil>
 }
 
-// An integration is declared once; declaring it again is ErrExists, so that a program may do it at every start.
+// An integration is declared once; declaring it again is ErrExists, so that a program may do it at every start. What
+// stands in the catalog about its provider need not be repeated.
 func ExampleEngine_CreateIntegration() {
 	ctx := context.Background()
 	engine, _, end := demo()
 	defer end()
 	google := core.Integration{
-		Name: "googleCalendar",
+		Name: "googleCalendar", Provider: "google",
 		OAuth2: &core.OAuth2{
 			ClientID: "id", ClientSecret: crypto.NewSecret("secret"),
-			AuthorizationURL: "https://accounts.google.com/o/oauth2/v2/auth", TokenURL: "https://oauth2.googleapis.com/token",
-			Scopes:              []string{"openid", "email", "https://www.googleapis.com/auth/calendar.readonly"},
-			AuthorizationParams: map[string]string{"access_type": "offline", "prompt": "consent"},
+			Scopes: []string{"https://www.googleapis.com/auth/calendar.readonly"},
 		},
-		Identity: core.Identity{
-			Source: core.IdentityURL, URL: "https://openidconnect.googleapis.com/v1/userinfo", SubjectPath: "sub", DisplayPath: "email",
-		},
-		AllowedHosts: []string{"www.googleapis.com"},
 	}
 	for range 2 {
 		_, err := engine.CreateIntegration(ctx, google)
@@ -277,19 +278,6 @@ func ExampleUser_Credentials() {
 	// Output:
 	// work work@example.com VALID
 	// private private@example.com VALID
-}
-
-func ExampleUser_Disconnect() {
-	ctx := context.Background()
-	engine, _, end := demo()
-	defer end()
-	connect(engine, core.ConnectInput{ExternalID: "work"})
-
-	sel := core.Selector{Integration: "demoCalendar", Credential: "work"}
-	check(engine.User("acme").Disconnect(ctx, sel))
-	_, err := engine.User("acme").Credential(ctx, sel)
-	fmt.Println(errors.Is(err, core.ErrNotFound))
-	// Output: true
 }
 
 // What a person reads is never the error itself.

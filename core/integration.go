@@ -14,14 +14,15 @@ type Integration struct {
 	// Name is what it is called everywhere: "googleCalendar", "custom.acme". 1 to 64 bytes of letters, digits, '.', '-'
 	// and '_'. It never changes.
 	Name string `json:"name" cbor:"1,keyasint"`
-	// DisplayName is what people read; empty means Name.
+	// DisplayName is what people read; empty means the catalog's, or else Name.
 	DisplayName string `json:"displayName,omitempty" cbor:"2,keyasint,omitempty"`
 
 	// Provider is the name of an entry of package catalog, whose facts fill in what is left empty here: an OAuth
 	// integration then needs no more than ClientID, ClientSecret and Scopes. Field by field, what is given wins: maps are
 	// merged by key, where an empty value removes the entry's; lists take the place of the entry's, but for Scopes, which
-	// the entry's come on top of; an Identity.Source of another kind leaves the entry's Identity aside. It is looked up
-	// whenever the integration is used and not stored; see Resolve. Empty means that everything stands here.
+	// come on top of the entry's; an Identity.Source of another kind leaves the entry's Identity aside. Facts are looked up
+	// whenever the integration is used, and are not stored: a later version of this module may know better. Resolve tells
+	// what an integration comes to. Empty means that everything stands here.
 	Provider string `json:"provider,omitempty" cbor:"11,keyasint,omitempty"`
 
 	// OAuth2 or APIKey is the auth scheme: how accounts are connected, and what requests carry.
@@ -77,10 +78,10 @@ type OAuth2 struct {
 	// ClientAuth says how the client proves itself at the token endpoint.
 	ClientAuth ClientAuth `json:"clientAuth,omitempty" cbor:"2,keyasint,omitempty"`
 
-	// AuthorizationURL and TokenURL are https (plain http only for Options.PrivateHosts), and may contain variables in
+	// AuthorizationURL and TokenURL are needed unless Integration.Provider knows them. They are https (plain http only for Options.PrivateHosts), and may contain variables in
 	// host and path, but no query: that is what AuthorizationParams are for.
-	AuthorizationURL string `json:"authorizationUrl" cbor:"3,keyasint"`
-	TokenURL         string `json:"tokenUrl" cbor:"4,keyasint"`
+	AuthorizationURL string `json:"authorizationUrl,omitempty" cbor:"3,keyasint"`
+	TokenURL         string `json:"tokenUrl,omitempty" cbor:"4,keyasint"`
 	// RevocationURL is where tokens are revoked, in the way that Revocation says; empty means nowhere. The variable
 	// {client_id} in it stands for ClientID. It is stored, and not used yet.
 	RevocationURL string `json:"revocationUrl,omitempty" cbor:"5,keyasint,omitempty"`

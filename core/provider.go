@@ -92,8 +92,7 @@ func newProvider(in Integration) (*provider, error) {
 }
 
 // newProvider checks an integration that is to be stored in this engine's project. Plain http is for hosts that the
-// engine may ask over it; the page that a browser is sent to is held to the same. The Integration of what it returns is
-// the declared one, since that is what is stored.
+// engine may ask over it; the page that a browser is sent to is held to the same.
 func (e *Engine) newProvider(in Integration) (*provider, error) {
 	p, err := newProvider(in)
 	if err != nil {
@@ -109,7 +108,6 @@ func (e *Engine) newProvider(in Integration) (*provider, error) {
 			return nil, invalid(field, "must be https; plain http needs its host and port in Options.PrivateHosts")
 		}
 	}
-	p.Integration = in
 	return p, nil
 }
 

@@ -1,135 +1,208 @@
 package core
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
+	"fmt"
+	"log/slog"
+	"maps"
 	"os"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/uuid"
+	"github.com/polycred/polycred/core/internal/kernel"
+	"github.com/polycred/polycred/core/internal/lease"
 	"github.com/polycred/polycred/crypto"
 	"github.com/polycred/polycred/storage"
 	"github.com/polycred/polycred/storage/memory"
 	"github.com/polycred/polycred/storage/sealed"
 )
 
-var update = flag.Bool("update", false, "write the golden store anew: only for a new format, never to make a test pass")
+var update = flag.Bool("update", false, "write the newest golden store anew: only for a new format, never to make a test pass")
 
-const (
-	goldenStore = "testdata/store-1.json" // every table of format 1, as bytes
-	goldenKEK   = "testdata/store-1.kek"  // guards nothing but that
-)
+// The golden stores hold every table and index as bytes: testdata/store-1.json what a program of format 1 wrote, and so
+// on. Each has a key of its own, which guards nothing but that. testdata/store-1-used.json is under the key of store-1.
+const newestGolden = 2
 
-// goldenRecords are one record for each table, with every field set.
-var goldenRecords = struct {
-	credential   credentialRecord
-	session      sessionRecord
-	boot         bootRecord
-	integration  integrationRecord
-	clientSecret clientSecretsRecord
-	roster       rosterRecord
-	claim        claimRecord
-	externalID   externalIDRecord
-}{
-	credential: credentialRecord{
-		tokenRecord: tokenRecord{
-			ID: "01a203eb-3384-7e3b-82c8-3fdb75c2d558", Integration: "acme", Status: StatusValid,
-			Variables: map[string]string{"subdomain": "x"}, AccessToken: crypto.NewSecret("access"), TokenType: "Bearer",
-			Refreshed: 3, ValidUntil: 4, RefreshToken: crypto.NewSecret("refresh"), NextAttempt: 9,
+func goldenPath(name string) string { return "testdata/store-" + name + ".json" }
+func goldenKEK(format int) string   { return fmt.Sprintf("testdata/store-%d.kek", format) }
+
+// goldenSpecs are all tables that hold sealed records, as they lie in stores: forever.
+var goldenSpecs = []sealed.Spec{
+	{Tag: 'c', Name: "credential", Plane: sealed.Tokens, Format: 2},
+	{Tag: 's', Name: "session", Plane: sealed.Tokens, Format: 2},
+	{Tag: 'b', Name: "boot", Plane: sealed.Tokens, Format: 1},
+	{Tag: 't', Name: "redirect", Plane: sealed.Tokens, Format: 1},
+	{Tag: 'i', Name: "integration", Plane: sealed.Policy, Format: 2},
+	{Tag: 'j', Name: "client secret", Plane: sealed.Policy, Format: 1},
+	{Tag: 'r', Name: "roster", Plane: sealed.Policy, Format: 1},
+	{Tag: 'a', Name: "claim", Plane: sealed.Policy, Format: 1},
+	{Tag: 'x', Name: "external id", Plane: sealed.Policy, Format: 1},
+	{Tag: 'g', Name: "configuration", Plane: sealed.Policy, Format: 1},
+	{Tag: 'y', Name: "configuration external id", Plane: sealed.Policy, Format: 1},
+	{Tag: 'o', Name: "event outbox", Plane: sealed.Policy, Format: 1},
+	{Tag: 'l', Name: "event", Plane: sealed.Policy, Format: 1},
+	{Tag: 'h', Name: "event mark", Plane: sealed.Policy, Format: 1},
+	{Tag: 'v', Name: "lease", Plane: sealed.Policy, Format: 1},
+}
+
+// goldenIndexes are the tags of what has no value.
+const goldenIndexes = "unefz"
+
+// goldenRow is a record or an index entry of a golden store.
+type goldenRow struct {
+	field string // of tables
+	want  any
+	put   func(tx *sealed.Tx)
+	get   func(ctx context.Context) (any, error)
+}
+
+func goldenRecord[T any](field string, table *sealed.Table[T], want T, key ...string) goldenRow {
+	return goldenRow{
+		field: field, want: want,
+		put: func(tx *sealed.Tx) { table.Put(tx, &want, 0, key...) },
+		get: func(ctx context.Context) (any, error) {
+			got, _, err := table.Get(ctx, key...)
+			return got, err
 		},
-		ExternalID: "work", Owner: "person-1", Account: accountRecord{"https://acme.example.com", "t1", "s1", "s@example.com"},
-		Scopes: []string{"a", "b"}, Created: 1, Updated: 2, ClientID: "client",
-		PreviousRefreshToken: crypto.NewSecret("previous"), PreviousUntil: 5,
-		Attempt: 6, Intent: &intentRecord{6, []byte{1, 2}, 7, "boot"}, Failures: 8, LastFailure: FailureTransient,
-	},
-	session: sessionRecord{
-		ID: "id", User: "u", Integration: "acme", Phase: sessionDone, Browser: []byte{1}, Created: 1, Expires: 2, Owner: "o",
-		Variables: map[string]string{"a": "b"}, ReturnURL: "https://r.example.com", AllowMultiple: true, Into: "i", ExternalID: "x",
-		Verifier: crypto.NewSecret("verifier"), Nonce: crypto.NewSecret("nonce"), TokenURL: "https://t.example.com",
-		RedirectURI: "https://c.example.com", ClientID: "client", Exchanging: 3, Credential: "c", Code: "denied", Text: "text",
-	},
-	boot: bootRecord{Boot: "b", Place: "p", Started: 1, Quarantined: true},
-	integration: integrationRecord{
-		Integration: Integration{
-			Name: "acme", DisplayName: "Acme",
-			OAuth2: &OAuth2{
-				ClientID: "client", ClientAuth: ClientAuthBody, AuthorizationURL: "https://{v}.acme.example.com/a",
-				TokenURL: "https://acme.example.com/t", RevocationURL: "https://acme.example.com/r", Issuer: "https://acme.example.com",
-				RequireIssuer: true, Scopes: []string{"s"}, ScopeSeparator: ",", AuthorizationParams: map[string]string{"a": "1"},
-				AddAccountParams: map[string]string{"b": "2"}, TokenParams: map[string]string{"c": "3"}, PKCE: PKCERequired,
-			},
-			APIKey:   &APIKey{In: KeyHeader, Name: "X-Key", Prefix: "Token ", TestURL: "https://acme.example.com/me"},
-			Identity: Identity{IdentityURL, "https://acme.example.com/me", "sub", "tenant", "name"}, AllowedHosts: []string{"acme.example.com"},
-			Variables: map[string]Variable{"v": {Pattern: "[a-z]+", CustomerDomains: true}},
-			SentHosts: []SentHost{{"h", SentInToken, []string{"*.acme.example.com"}, true, true}}, SameAccount: SameAccountReject,
-			OtherAccount: OtherAccountReplace,
+	}
+}
+
+func goldenEntry(field string, index *sealed.Index, entry ...string) goldenRow {
+	return goldenRow{
+		field: field, want: [][]string{entry},
+		put: func(tx *sealed.Tx) { index.Mark(tx, entry...) },
+		get: func(ctx context.Context) (any, error) {
+			entries, _, err := index.Scan(ctx, nil, nil, 0)
+			return entries, err
 		},
-		Created: 1, Updated: 2, Deleting: true,
-	},
-	clientSecret: clientSecretsRecord{Secrets: []crypto.Secret{crypto.NewSecret("one"), crypto.NewSecret("two")}, Updated: 1},
-	roster:       rosterRecord{Count: 3},
-	claim:        claimRecord{Credentials: []string{"a", "b"}},
-	externalID:   externalIDRecord{Credential: "a"},
+	}
+}
+
+// goldenRows are what the golden store of a format holds, one row for each table and index that it had.
+func goldenRows(format int, ts *tables) []goldenRow {
+	g := goldenFormats[format]
+	token := goldenRow{
+		field: "tokens", want: g.credential.tokenRecord, put: func(*sealed.Tx) {},
+		get: func(ctx context.Context) (any, error) {
+			got, _, err := ts.tokens.Get(ctx, "u", "k")
+			return got, err
+		},
+	}
+	rows := []goldenRow{
+		goldenRecord("credentials", ts.credentials, g.credential, "u", "k"), token,
+		goldenRecord("sessions", ts.sessions, g.session, "k"),
+		goldenRecord("boots", ts.boots, g.boot),
+		goldenRecord("integrations", ts.integrations, g.integration, "k"),
+		goldenRecord("clientSecrets", ts.clientSecrets, g.clientSecret, "k"),
+		goldenRecord("rosters", ts.rosters, g.roster, "u", "k"),
+		goldenRecord("claims", ts.claims, g.claim, "u", "i", "k"),
+		goldenRecord("externalIDs", ts.externalIDs, g.externalID, "u", "i", "k"),
+		goldenEntry("byUser", ts.byUser, "u", "i", "k"),
+		goldenEntry("byIntegration", ts.byIntegration, "i", "k", "u"),
+		goldenEntry("expiries", ts.expiries, timeKey(time.UnixMilli(1)), "k"),
+	}
+	if format == 1 {
+		return rows
+	}
+	return append(rows,
+		goldenRecord("configurations", ts.configurations, g.configuration, "u", "k", "g"),
+		goldenRecord("configurationIDs", ts.configurationIDs, g.configurationID, "u", "i", "y", "k"),
+		goldenRecord("redirects", ts.redirects, g.redirect, "u", "i", "t"),
+		goldenEntry("byConfig", ts.byConfig, "u", "g", "k"),
+		goldenEntry("grants", ts.grants, "z", "u", "k"),
+	)
+}
+
+// golden is a store with what an engine has on it.
+type golden struct {
+	store  storage.Store
+	db     *sealed.DB
+	tables tables
+	kernel *kernel.Kernel
+	leases *lease.Table
+}
+
+func newGolden(t *testing.T, store storage.Store, kek *crypto.LocalKEK, project string) *golden {
+	t.Helper()
+	db, err := sealed.Open(t.Context(), store, crypto.KEKs{Tokens: kek, Policy: kek}, project, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &golden{
+		store: store, db: db, tables: newTables(db), kernel: kernel.New(db, time.Now, slog.New(slog.DiscardHandler)),
+		leases: lease.New(db, lease.Options{Boot: "boot"}),
+	}
+}
+
+// fill writes what the newest golden store holds. Of the events the second is in the log and the third in the outbox.
+func (g *golden) fill(t *testing.T) {
+	t.Helper()
+	ctx := t.Context()
+	tx := g.db.Begin(ctx)
+	for _, row := range goldenRows(newestGolden, &g.tables) {
+		row.put(tx)
+	}
+	events := g.kernel.Events()
+	first := goldenEvent
+	first.Kind = "trimmed"
+	events.Append(tx, &first)
+	events.Append(tx, &goldenEvent)
+	if err := tx.Commit(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if moved, err := events.Sequence(ctx); moved != 2 || err != nil {
+		t.Fatalf("Sequence() = %d, %v, want 2 events", moved, err)
+	}
+	if _, err := events.Trim(ctx, func(ev *kernel.Event) bool { return ev.Kind == "trimmed" }); err != nil {
+		t.Fatal(err)
+	}
+	tx = g.db.Begin(ctx)
+	events.Append(tx, &goldenEvent)
+	if err := tx.Commit(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if held, err := g.leases.Acquire(ctx, "events"); held == nil || err != nil {
+		t.Fatalf("Acquire() = %v, %v, want the lease", held, err)
+	}
 }
 
 func writeGolden(t *testing.T) {
 	t.Helper()
-	ctx := t.Context()
-	_ = os.Remove(goldenKEK)
-	kek, err := crypto.CreateKEK(goldenKEK)
+	path := goldenKEK(newestGolden)
+	_ = os.Remove(path)
+	kek, err := crypto.CreateKEK(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	store := memory.New()
-	db, err := sealed.Open(ctx, store, crypto.KEKs{Tokens: kek, Policy: kek}, "", nil)
+	g := newGolden(t, memory.New(), kek, "")
+	g.fill(t)
+	text, err := json.MarshalIndent(scanAll(t, g.store), "", "\t")
 	if err != nil {
 		t.Fatal(err)
 	}
-	putGolden(t, db, newTables(db))
-	page, err := store.Scan(ctx, storage.Range{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := json.MarshalIndent(page.Items, "", "\t")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(goldenStore, append(text, '\n'), 0o600); err != nil {
+	if err := os.WriteFile(goldenPath(fmt.Sprint(newestGolden)), append(text, '\n'), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// putGolden writes every golden record, and an entry of every index.
-func putGolden(t *testing.T, db *sealed.DB, tables tables) {
+func scanAll(t *testing.T, store storage.Store) []storage.Item {
 	t.Helper()
-	ctx := t.Context()
-	g, tx := goldenRecords, db.Begin(ctx)
-	tables.credentials.Put(tx, &g.credential, 0, "u", "k")
-	tables.sessions.Put(tx, &g.session, 0, "k")
-	tables.boots.Put(tx, &g.boot, 0)
-	tables.integrations.Put(tx, &g.integration, 0, "k")
-	tables.clientSecrets.Put(tx, &g.clientSecret, 0, "k")
-	tables.rosters.Put(tx, &g.roster, 0, "u", "k")
-	tables.claims.Put(tx, &g.claim, 0, "u", "i", "k")
-	tables.externalIDs.Put(tx, &g.externalID, 0, "u", "i", "k")
-	tables.byUser.Mark(tx, "u", "i", "k")
-	tables.byIntegration.Mark(tx, "i", "k", "u")
-	tables.expiries.Mark(tx, timeKey(time.UnixMilli(1)), "k")
-	if err := tx.Commit(ctx); err != nil {
+	page, err := store.Scan(t.Context(), storage.Range{})
+	if err = complete(page.Next != nil, err); err != nil {
 		t.Fatal(err)
 	}
+	return page.Items
 }
 
-// openGolden loads the store as it was written when format 1 was made.
-func openGolden(t *testing.T) (storage.Store, tables) {
+// loadGolden returns a store as it was written when a format was new, and its key.
+func loadGolden(t *testing.T, name string, format int) (storage.Store, *crypto.LocalKEK) {
 	t.Helper()
-	text, err := os.ReadFile(goldenStore)
+	text, err := os.ReadFile(goldenPath(name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +216,7 @@ func openGolden(t *testing.T) (storage.Store, tables) {
 			t.Fatal(err)
 		}
 	}
-	key, err := os.ReadFile(goldenKEK)
+	key, err := os.ReadFile(goldenKEK(format))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,211 +228,159 @@ func openGolden(t *testing.T) (storage.Store, tables) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	db, err := sealed.Open(t.Context(), store, crypto.KEKs{Tokens: kek, Policy: kek}, "", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return store, newTables(db)
+	return store, kek
 }
 
-// TestGoldenStore reads what was stored when format 1 was made. When it fails, stored data can no longer be read: give
-// the record a new format, and go on reading the old one.
+// TestGoldenStore reads what was stored when each format was new. When it fails, stored data can no longer be read: give
+// the record a new format, and go on reading the old ones.
 func TestGoldenStore(t *testing.T) {
 	if *update {
 		writeGolden(t)
 	}
-	_, tables := openGolden(t)
-	g := goldenRecords
-	same(t, tables.credentials, &g.credential, "u", "k")
-	if view, _, err := tables.tokens.Get(t.Context(), "u", "k"); err != nil || !cmp.Equal(g.credential.tokenRecord, view, cmp.Comparer(crypto.Secret.Equal)) {
-		t.Errorf("the token of the credential = %+v, %v, want %+v", view, err, g.credential.tokenRecord)
-	}
-	same(t, tables.sessions, &g.session, "k")
-	same(t, tables.boots, &g.boot)
-	same(t, tables.integrations, &g.integration, "k")
-	same(t, tables.clientSecrets, &g.clientSecret, "k")
-	same(t, tables.rosters, &g.roster, "u", "k")
-	same(t, tables.claims, &g.claim, "u", "i", "k")
-	same(t, tables.externalIDs, &g.externalID, "u", "i", "k")
-	for name, scan := range map[string]struct {
-		index *sealed.Index
-		parts int
-	}{"byUser": {tables.byUser, 3}, "byIntegration": {tables.byIntegration, 3}, "expiries": {tables.expiries, 2}} {
-		entries, _, err := scan.index.Scan(t.Context(), nil, nil, 0)
-		if err != nil || len(entries) != 1 || len(entries[0]) != scan.parts {
-			t.Errorf("%s = %q, %v, want one entry of %d parts", name, entries, err, scan.parts)
-		}
+	for format := 1; format <= newestGolden; format++ {
+		t.Run(fmt.Sprint(format), func(t *testing.T) {
+			store, kek := loadGolden(t, fmt.Sprint(format), format)
+			g := newGolden(t, store, kek, "")
+			for _, row := range goldenRows(format, &g.tables) {
+				got, err := row.get(t.Context())
+				if err != nil {
+					t.Errorf("%s: %v", row.field, err)
+				} else if diff := cmp.Diff(row.want, got, cmp.Comparer(crypto.Secret.Equal), cmp.AllowUnexported(credentialRecord{})); diff != "" {
+					t.Errorf("%s differs (-written +read):\n%s", row.field, diff)
+				}
+			}
+			if format > 1 {
+				g.readEvents(t)
+			}
+		})
 	}
 }
 
-func same[T any](t *testing.T, table *sealed.Table[T], want *T, key ...string) {
+// readEvents reads what fill leaves of events, and the lease.
+func (g *golden) readEvents(t *testing.T) {
 	t.Helper()
-	got, _, err := table.Get(t.Context(), key...)
-	if err != nil {
-		t.Errorf("Get(%q): %v", key, err)
-		return
+	ctx, events := t.Context(), g.kernel.Events()
+	if held, err := g.leases.Acquire(ctx, "events"); held != nil || err != nil {
+		t.Errorf("Acquire(events) = %v, %v, want it to be held by another", held, err)
 	}
-	if diff := cmp.Diff(*want, got, cmp.Comparer(crypto.Secret.Equal), cmp.AllowUnexported(credentialRecord{})); diff != "" {
-		t.Errorf("the record at %q differs (-written +read):\n%s", key, diff)
+	if oldest, newest, err := events.Bounds(ctx); oldest != 2 || newest != 2 || err != nil {
+		t.Errorf("Bounds() = %d, %d, %v, want 2, 2", oldest, newest, err)
 	}
-}
-
-// TestSwap moves every sealed value of every table to where another one lies, and puts it under a newer revision of its
-// own key: none opens (design §3).
-func TestSwap(t *testing.T) {
-	ctx := t.Context()
-	store, tables := openGolden(t)
-	page, err := store.Scan(ctx, storage.Range{})
-	if err != nil {
-		t.Fatal(err)
+	if moved, err := events.Sequence(ctx); moved != 1 || err != nil {
+		t.Errorf("Sequence() = %d, %v, want the one in the outbox", moved, err)
 	}
-	read := map[byte]func(key ...string) error{
-		'c': reader(ctx, tables.credentials), 's': reader(ctx, tables.sessions), 'b': reader(ctx, tables.boots),
-		'i': reader(ctx, tables.integrations), 'j': reader(ctx, tables.clientSecrets), 'r': reader(ctx, tables.rosters),
-		'a': reader(ctx, tables.claims), 'x': reader(ctx, tables.externalIDs),
+	entries, err := events.Read(ctx, 1, 0)
+	if err != nil || len(entries) != 2 {
+		t.Fatalf("Read() = %d entries, %v, want 2", len(entries), err)
 	}
-	keys := map[byte][]string{
-		'c': {"u", "k"}, 's': {"k"}, 'b': nil, 'i': {"k"}, 'j': {"k"}, 'r': {"u", "k"}, 'a': {"u", "i", "k"}, 'x': {"u", "i", "k"},
-	}
-	other := map[byte][]string{ // the same key but for its last part, or for the user
-		'c': {"v", "k"}, 's': {"l"}, 'i': {"l"}, 'j': {"l"}, 'r': {"v", "k"}, 'a': {"v", "i", "k"}, 'x': {"u", "j", "k"},
-	}
-	var sealedItems []storage.Item
-	for _, item := range page.Items {
-		if _, known := read[item.Key[0]]; known {
-			sealedItems = append(sealedItems, item)
-		}
-	}
-	if len(sealedItems) != len(read) {
-		t.Fatalf("%d sealed items, want one for each of %d tables", len(sealedItems), len(read))
-	}
-	put := func(key, value []byte, rev storage.Rev) {
-		t.Helper()
-		current, err := store.Get(ctx, key)
-		if err != nil && !errors.Is(err, storage.ErrNotFound) {
-			t.Fatal(err)
-		}
-		p := storage.Put{Key: key, Value: value, If: current.Rev, Rev: rev}
-		if err := store.Apply(ctx, storage.Batch{Puts: []storage.Put{p}}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	refuse := func(what string, err error) {
-		t.Helper()
-		var corrupt *sealed.CorruptError
-		if !errors.As(err, &corrupt) {
-			t.Errorf("%s: Get = %v, want a CorruptError", what, err)
-		}
-	}
-	for _, item := range sealedItems {
-		tag := item.Key[0]
-		name := string(tag)
-		put(item.Key, item.Value, item.Rev+1)
-		refuse(name+" under a newer revision", read[tag](keys[tag]...))
-		for _, from := range sealedItems {
-			if from.Key[0] != tag {
-				put(item.Key, from.Value, from.Rev)
-				refuse(name+" with the value of table "+string(from.Key[0]), read[tag](keys[tag]...))
-			}
-		}
-		if tag != 'b' {
-			moved := bytes.Replace(item.Key, tuple(keys[tag]), tuple(other[tag]), 1)
-			if bytes.Equal(moved, item.Key) {
-				t.Fatalf("%s: the key was not changed", name)
-			}
-			put(moved, item.Value, item.Rev)
-			refuse(name+" at another key", read[tag](other[tag]...))
-		}
-		put(item.Key, item.Value, item.Rev)
-		if err := read[tag](keys[tag]...); err != nil {
-			t.Errorf("%s put back where it was: %v", name, err)
+	for _, entry := range entries {
+		if diff := cmp.Diff(goldenEvent, entry.Value); diff != "" {
+			t.Errorf("event %d differs (-written +read):\n%s", entry.Number, diff)
 		}
 	}
 }
 
-// TestSwapBetweenProjectsAndStores puts every sealed value where another project of the store, and another store under the
-// same key-encryption key, keep theirs.
-func TestSwapBetweenProjectsAndStores(t *testing.T) {
-	ctx := t.Context()
-	kek, err := crypto.NewKEK()
-	if err != nil {
-		t.Fatal(err)
-	}
-	fill := func(store storage.Store, project string) (items []storage.Item) {
-		t.Helper()
-		db, err := sealed.Open(ctx, store, crypto.KEKs{Tokens: kek, Policy: kek}, project, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		putGolden(t, db, newTables(db))
-		page, err := store.Scan(ctx, storage.Range{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		raw := uuid.MustParse(db.Project())
-		for _, item := range page.Items {
-			// Behind the tag stands the project; NULs in it are escaped, so only its first bytes are compared.
-			if len(item.Value) > 0 && item.Key[0] != 'm' && bytes.HasPrefix(item.Key[1:], raw[:6]) {
-				items = append(items, item)
-			}
-		}
-		return items
-	}
-	const one, two = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
-	store, elsewhere := memory.New(), memory.New()
-	from := map[string][]storage.Item{"another project": fill(store, one), "another store": fill(elsewhere, two)}
-	own := fill(store, two)
-	db, err := sealed.Open(ctx, store, crypto.KEKs{Tokens: kek, Policy: kek}, two, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tables := newTables(db)
-	read := map[byte]func() error{
-		'c': func() error { return reader(ctx, tables.credentials)("u", "k") }, 's': func() error { return reader(ctx, tables.sessions)("k") },
-		'b': func() error { return reader(ctx, tables.boots)() }, 'i': func() error { return reader(ctx, tables.integrations)("k") },
-		'j': func() error { return reader(ctx, tables.clientSecrets)("k") }, 'r': func() error { return reader(ctx, tables.rosters)("u", "k") },
-		'a': func() error { return reader(ctx, tables.claims)("u", "i", "k") }, 'x': func() error { return reader(ctx, tables.externalIDs)("u", "i", "k") },
-	}
-	tried := 0
-	for where, items := range from {
-		for _, item := range items {
-			target := slices.IndexFunc(own, func(o storage.Item) bool { return o.Key[0] == item.Key[0] })
-			if _, known := read[item.Key[0]]; !known || target < 0 {
-				continue
-			}
-			key := own[target].Key
-			current, err := store.Get(ctx, key)
-			if err != nil {
-				t.Fatal(err)
-			}
-			p := storage.Put{Key: key, Value: item.Value, If: current.Rev, Rev: item.Rev}
-			if err := store.Apply(ctx, storage.Batch{Puts: []storage.Put{p}}); err != nil {
-				t.Fatal(err)
-			}
-			var corrupt *sealed.CorruptError
-			if err := read[item.Key[0]](); !errors.As(err, &corrupt) {
-				t.Errorf("%c of %s: Get = %v, want a CorruptError", item.Key[0], where, err)
-			}
-			tried++
+// TestGoldenIsWhole keeps anybody from adding a table, an index or a field and leaving it out of the golden store.
+func TestGoldenIsWhole(t *testing.T) {
+	t.Parallel()
+	store, kek := loadGolden(t, fmt.Sprint(newestGolden), newestGolden)
+	g := newGolden(t, store, kek, "")
+	covered := map[string]bool{}
+	for _, row := range goldenRows(newestGolden, &g.tables) {
+		covered[row.field] = true
+		for _, path := range unset(reflect.ValueOf(row.want), row.field) {
+			t.Errorf("%s is left zero in the golden store of format %d: set it there, in a new format if %d is released", path, newestGolden, newestGolden)
 		}
 	}
-	if tried != 2*len(read) {
-		t.Errorf("%d values were tried, want %d", tried, 2*len(read))
+	for _, path := range unset(reflect.ValueOf(goldenEvent), "event") {
+		t.Errorf("%s is left zero", path)
+	}
+	for field := range reflect.TypeFor[tables]().Fields() {
+		if !covered[field.Name] {
+			t.Errorf("tables.%s is not in the golden store", field.Name)
+		}
+	}
+	tags := map[byte]int{}
+	for _, item := range scanAll(t, store) {
+		tags[item.Key[0]]++
+	}
+	for _, tag := range "mpk" { // of package sealed
+		delete(tags, byte(tag))
+	}
+	for _, tag := range goldenIndexes {
+		if tags[byte(tag)] != 1 {
+			t.Errorf("index %c has %d entries, want 1", tag, tags[byte(tag)])
+		}
+		delete(tags, byte(tag))
+	}
+	for _, spec := range goldenSpecs {
+		want := 1
+		if spec.Tag == 'h' {
+			want = 2 // the newest number, and the oldest that is kept
+		}
+		if tags[spec.Tag] != want {
+			t.Errorf("table %s has %d records, want %d", spec.Name, tags[spec.Tag], want)
+		}
+		delete(tags, spec.Tag)
+	}
+	for tag := range tags {
+		t.Errorf("tag %c is in no list", tag)
 	}
 }
 
-func reader[T any](ctx context.Context, table *sealed.Table[T]) func(...string) error {
-	return func(key ...string) error {
-		_, _, err := table.Get(ctx, key...)
-		return err
+// Marks and leases are records of other packages: what this program writes must have the fields of the golden ones.
+func TestGoldenFieldsElsewhere(t *testing.T) {
+	t.Parallel()
+	store, kek := loadGolden(t, fmt.Sprint(newestGolden), newestGolden)
+	now := newGolden(t, memory.New(), kek, "")
+	now.fill(t)
+	written := rawRecords(t, rawTables(t, store, kek, ""))
+	for tag, records := range rawRecords(t, rawTables(t, now.store, kek, "")) {
+		numbers := cmp.Transformer("numbers", func(r rawRecord) []int { return slices.Sorted(maps.Keys(r)) })
+		if diff := cmp.Diff(written[tag], records, numbers); diff != "" {
+			t.Errorf("fields of %c differ (-golden +written now):\n%s", tag, diff)
+		}
 	}
 }
 
-// tuple is how the parts of a key stand in it when they hold no NUL.
-func tuple(parts []string) []byte {
-	var key []byte
-	for _, part := range parts {
-		key = append(append(key, part...), 0, 1)
+// unset returns the fields of a record that are zero, at whatever depth.
+func unset(v reflect.Value, path string) (paths []string) {
+	if v.Type() == reflect.TypeFor[crypto.Secret]() {
+		if v.Interface().(crypto.Secret).IsZero() {
+			return []string{path}
+		}
+		return nil
 	}
-	return key
+	switch v.Kind() {
+	case reflect.Struct:
+		for field, value := range v.Fields() {
+			if field.Tag.Get("cbor") != "-" {
+				paths = append(paths, unset(value, path+"."+field.Name)...)
+			}
+		}
+	case reflect.Pointer:
+		if v.IsNil() {
+			return []string{path}
+		}
+		return unset(v.Elem(), path)
+	case reflect.Slice:
+		for i := range v.Len() {
+			paths = append(paths, unset(v.Index(i), fmt.Sprintf("%s.%d", path, i))...)
+		}
+		if v.Len() == 0 {
+			return []string{path}
+		}
+	case reflect.Map:
+		for key, value := range v.Seq2() {
+			paths = append(paths, unset(value, fmt.Sprintf("%s.%v", path, key))...)
+		}
+		if v.Len() == 0 {
+			return []string{path}
+		}
+	default:
+		if v.IsZero() {
+			return []string{path}
+		}
+	}
+	return paths
 }

@@ -87,7 +87,7 @@ func (e *Engine) putSession(ctx context.Context, record *sessionRecord, key stri
 			}
 			e.tables.redirects.Put(tx, &redirectRecord{Session: key}, rev, record.redirectKey()...)
 		}
-		if err := tx.Commit(ctx); !conflicted(err) {
+		if err := tx.Commit(ctx); !conflicted(err) || e.tables.sessions.Conflicted(err, key) {
 			return err
 		}
 	}

@@ -88,7 +88,13 @@ func (s *uses) put(all map[useKey]use) {
 			shard.seen = map[useKey]use{}
 		}
 		u, known := shard.seen[key]
-		if !known {
+		switch {
+		case known:
+		case len(shard.seen) >= 16*maxUses: // others came in the meantime
+			s.lost.Add(old.count)
+			shard.Unlock()
+			continue
+		default:
 			u.last = old.last
 		}
 		u.count, u.first = u.count+old.count, old.first

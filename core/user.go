@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -64,8 +65,8 @@ type ListInput struct {
 	Limit       int    // at most 1,000; 0: 100
 }
 
-// CredentialPage is one page of credentials, oldest first. Next is passed on as ListInput.After; empty means the end. A
-// page may hold fewer than Limit, also none, before the end: those that the handle may not see are left out.
+// CredentialPage is one page of credentials, oldest first: those that the handle may see. Next is passed on as
+// ListInput.After; empty means the end. A page may hold fewer than Limit, also none, before the end.
 type CredentialPage struct {
 	Credentials []Credential
 	Next        string
@@ -74,11 +75,29 @@ type CredentialPage struct {
 // Credentials lists the user's accounts. Its cost follows the size of the page, not the number of users or credentials
 // in the store. Errors: InputError, ErrNotFound for an integration that does not exist.
 func (u *User) Credentials(ctx context.Context, in ListInput) (CredentialPage, error) {
-	page, err := u.credentials(ctx, in)
+	page, err := u.visible(ctx, in)
 	if err != nil {
 		return CredentialPage{}, fmt.Errorf("list credentials: %w", err)
 	}
 	return page, nil
+}
+
+// visible is credentials for any handle. The id of an account that a narrowed one may not see is no cursor for it: its
+// pages end with one that it sees, or at the end.
+func (u *User) visible(ctx context.Context, in ListInput) (CredentialPage, error) {
+	page, err := u.credentials(ctx, in)
+	limit := cmp.Or(in.Limit, 100)
+	for in.Limit = 1000; err == nil && u.authority != nil && page.Next != "" && len(page.Credentials) < limit; {
+		in.After = page.Next
+		before := page.Credentials
+		page, err = u.credentials(ctx, in)
+		page.Credentials = append(before, page.Credentials...)
+	}
+	if err == nil && u.authority != nil && (page.Next != "" || len(page.Credentials) > limit) {
+		page.Credentials = page.Credentials[:limit]
+		page.Next = page.Credentials[limit-1].ID
+	}
+	return page, err
 }
 
 func (u *User) credentials(ctx context.Context, in ListInput) (CredentialPage, error) {

@@ -51,8 +51,8 @@ type Provider struct {
 	// then the entry rests on other sources, and is to be compared with the provider's documentation before it is relied
 	// upon.
 	Verified Verified `json:"verified"`
-	// Unverified are the fields that no source says, as paths in JSON: "refresh.grace". Where Verified is set, they are
-	// also those that its page does not confirm.
+	// Unverified are the fields that rest on general knowledge, as paths in JSON: "refresh.grace". Where Verified is set,
+	// they are also those that no page of the provider was seen to confirm.
 	Unverified []string `json:"unverified,omitempty"`
 }
 

@@ -105,6 +105,46 @@ func TestTableGetMany(t *testing.T) {
 	}
 }
 
+// Keys lists what is there without opening it, so that one damaged record does not hide the others.
+func TestTableKeys(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	store, w := newMemory(t)
+	var want []sealed.Row[note]
+	for _, key := range [][]string{{"u", "1"}, {"u", "2"}, {"u", "3"}, {"v", "1"}} {
+		want = append(want, sealed.Row[note]{Key: key, Rev: put(t, w.DB, w.notes, "text", 0, key...)})
+	}
+	damaged := rawItem(t, store, sealed.RawKey(w.DB, 'n', "u", "2"))
+	damaged.Value[len(damaged.Value)-1] ^= 1
+	replace(t, store, damaged)
+	if _, _, err := w.notes.List(ctx, nil, nil, 0); err == nil {
+		t.Fatal("List of a damaged record = nil, want an error")
+	}
+
+	for _, tt := range []struct {
+		name          string
+		prefix, after []string
+		limit         int
+		want          []sealed.Row[note]
+		more          bool
+	}{
+		{"all", nil, nil, 0, want, false},
+		{"a prefix", []string{"u"}, nil, 0, want[:3], false},
+		{"a page", nil, nil, 2, want[:2], true},
+		{"the page behind it", nil, []string{"u", "2"}, 2, want[2:], false},
+		{"nothing", []string{"w"}, nil, 0, []sealed.Row[note]{}, false},
+	} {
+		rows, more, err := w.notes.Keys(ctx, tt.prefix, tt.after, tt.limit)
+		if diff := cmp.Diff(tt.want, rows); diff != "" || more != tt.more || err != nil {
+			t.Errorf("Keys of %s = more %v, %v, want %v, nil (-want +got):\n%s", tt.name, more, err, tt.more, diff)
+		}
+	}
+	commit(t, w.DB, func(tx *sealed.Tx) { w.notes.Delete(tx, want[1].Rev, "u", "2") })
+	if rows, _, err := w.notes.List(ctx, nil, nil, 0); err != nil || len(rows) != 3 {
+		t.Errorf("List after the damaged record was deleted = %d rows, %v, want 3", len(rows), err)
+	}
+}
+
 // awkward are key parts that an escaping could get wrong.
 var awkward = []string{
 	"", "\x00", "\x00\x00", "\x00\x01", "\x00\xff", "\x01", "a", "a\x00", "a\x00\x01", "a\x00\xff", "a\x01", "a/b", "a\xff", "ab", "/", "b", "\xff", "\xff\xff",

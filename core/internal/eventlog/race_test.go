@@ -52,12 +52,22 @@ func testExactlyOnce(t *testing.T, w *world, fails func() fault) {
 	sources := []process{w.over(t, w.store.Store), w.over(t, w.store.Store)} // whose Applies do not fail
 	w.store.fail(fails)
 
+	c := consumer{process: here, last: map[int]int{}}
 	var writing, sequencing sync.WaitGroup
 	var total atomic.Int64
 	enough, stop := make(chan struct{}), make(chan struct{})
 	for i := range writers {
 		writing.Go(func() {
 			for n := 1; ; n++ {
+				for total.Load() > c.progress.Load()+300 { // no more than what is read soon
+					select {
+					case <-enough:
+						return
+					case <-ctx.Done():
+						return
+					case <-time.After(time.Millisecond):
+					}
+				}
 				if err := sources[i%2].write(ctx, event{Writer: i, Nth: n}); err != nil {
 					t.Errorf("write = %v, want no error", err)
 					return
@@ -77,6 +87,7 @@ func testExactlyOnce(t *testing.T, w *world, fails func() fault) {
 				if _, err := p.Sequence(ctx); err != nil && fails == nil {
 					t.Errorf("Sequence() = %v, want no error", err)
 				}
+				w.clock.advance(10 * time.Millisecond) // now and then a pass is a whole one
 				select {
 				case <-stop:
 					return
@@ -87,7 +98,6 @@ func testExactlyOnce(t *testing.T, w *world, fails func() fault) {
 			}
 		})
 	}
-	c := consumer{process: here, last: map[int]int{}}
 	for range restarts {
 		c.run(ctx, t, 1+rand.IntN(20))
 	}
@@ -120,8 +130,9 @@ func testExactlyOnce(t *testing.T, w *world, fails func() fault) {
 // consumer is a reader that keeps its cursor.
 type consumer struct {
 	process
-	cursor uint64
-	last   map[int]int // the last event that it saw of each writer
+	cursor   uint64
+	last     map[int]int  // the last event that it saw of each writer
+	progress atomic.Int64 // the cursor, for the writers
 }
 
 // run reads on from the cursor. After n entries somebody cancels it, at whatever it is doing then.
@@ -148,6 +159,7 @@ func (c *consumer) run(ctx context.Context, t *testing.T, n int) {
 				t.Errorf("entry %d is event %d of writer %d, want %d", e.Number, v.Nth, v.Writer, c.last[v.Writer]+1)
 			}
 			c.cursor, c.last[e.Value.Writer] = e.Number, e.Value.Nth
+			c.progress.Store(int64(e.Number))
 			if n--; n == 0 {
 				go cancel()
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/polycred/polycred/storage"
 	"github.com/polycred/polycred/storage/sealed"
@@ -13,6 +14,7 @@ import (
 const (
 	maxMove  = (storage.MaxBatchOps - 1) / 2 // an entry is written and an outbox record removed, beside one mark
 	maxStuck = 3                             // conflicts in a row that nobody can have caused
+	maxRest  = 50 * time.Millisecond         // between two pages
 )
 
 // Sequence moves what waits in the outbox to the log, and returns how many records it moved. It ends although others go
@@ -45,8 +47,7 @@ type pass[T any] struct {
 	moved   int
 	left    []error // why records were left where they are
 
-	known  bool // the mark was read; these are its number and revision:
-	newest uint64
+	newest uint64 // the mark, as it was before the page was read
 	rev    storage.Rev
 	stuck  int // conflicts since anything moved
 }
@@ -56,8 +57,15 @@ type pass[T any] struct {
 // Behind its first page it takes nothing that was appended since it began. So what was appended in this process when
 // another record had been committed is never numbered before that: a page is one moment of the store, and whatever was
 // committed before the horizon is on the page that its key belongs to.
+//
+// The mark is read, or written, before each page. While it does not change nobody else has moved anything, so what is on
+// the page is still in the outbox, and removing it needs no condition, which would cost the store a look-up for each.
 func (p *pass[T]) run(ctx context.Context, after []string) error {
+	if err := p.readMark(ctx); err != nil {
+		return err
+	}
 	for first := true; ; {
+		began := time.Now()
 		rows, next, err := list(ctx, p.outbox, after, p.size)
 		if err != nil {
 			return err
@@ -84,6 +92,22 @@ func (p *pass[T]) run(ctx context.Context, after []string) error {
 			return nil
 		}
 		after, first = next, false
+		if err := rest(ctx, 2*time.Since(began)); err != nil {
+			return err
+		}
+	}
+}
+
+// rest waits between two pages, twice as long as the one before took, so that whoever writes has the store to himself most
+// of the time: a record that waits disturbs nobody.
+func rest(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(min(d, maxRest))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -121,15 +145,10 @@ func leave(key []string, why error) error {
 
 // move gives the next numbers to rows, in one batch.
 func (p *pass[T]) move(ctx context.Context, rows []sealed.Row[T]) error {
-	if !p.known {
-		if err := p.readMark(ctx); err != nil {
-			return err
-		}
-	}
 	tx := p.db.Begin(ctx)
 	for i := range rows {
 		p.entries.Put(tx, &rows[i].Value, 0, entryKey(p.newest+uint64(i)+1))
-		p.outbox.Delete(tx, rows[i].Rev, rows[i].Key...)
+		p.outbox.Delete(tx, storage.Any, rows[i].Key...) // see run
 	}
 	next := mark{p.newest + uint64(len(rows))}
 	rev := p.marks.Put(tx, &next, p.rev, newestMark)
@@ -150,7 +169,7 @@ func (p *pass[T]) readMark(ctx context.Context) error {
 	if err != nil && !errors.Is(err, storage.ErrNotFound) {
 		return err
 	}
-	p.newest, p.rev, p.known = m.Number, rev, true
+	p.newest, p.rev = m.Number, rev
 	return nil
 }
 

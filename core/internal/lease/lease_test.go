@@ -10,6 +10,7 @@ import (
 
 	"github.com/polycred/polycred/core/internal/lease"
 	"github.com/polycred/polycred/storage"
+	"github.com/polycred/polycred/storage/sealed"
 )
 
 func TestLease(t *testing.T) {
@@ -280,9 +281,7 @@ func TestUnknownOutcome(t *testing.T) {
 			}
 			if name == "stolen" {
 				refused(t, ada, name, "x")
-				w.store.then()
 				free(t, w)
-				continue
 			}
 		}
 		l := acquire(t, ada, "x")
@@ -362,6 +361,33 @@ func TestManyWatched(t *testing.T) {
 		}
 		left = refused
 		c.advance(ttl)
+	}
+}
+
+// A lease moved to another name, or an old one put under a newer revision, does not open, and is not taken over.
+func TestSwap(t *testing.T) {
+	t.Parallel()
+	ctx, w := t.Context(), newWorld(t)
+	ada := w.process(t, lease.Options{Boot: "ada", Exclusive: true})
+	bob := w.process(t, lease.Options{Boot: "bob", Exclusive: true})
+	acquire(t, ada, "x")
+	acquire(t, ada, "y")
+	page, err := w.store.Scan(ctx, storage.Range{Start: []byte("v"), End: []byte("w")})
+	if err != nil || len(page.Items) != 2 {
+		t.Fatalf("the store holds %d leases, %v, want 2", len(page.Items), err)
+	}
+	x, y := page.Items[0], page.Items[1]
+	for name, p := range map[string]storage.Put{
+		"x": {Key: x.Key, Value: y.Value, If: x.Rev, Rev: y.Rev},
+		"y": {Key: y.Key, Value: y.Value, If: y.Rev, Rev: y.Rev + 1},
+	} {
+		if err := w.store.Apply(ctx, storage.Batch{Puts: []storage.Put{p}}); err != nil {
+			t.Fatal(err)
+		}
+		var corrupt *sealed.CorruptError
+		if l, err := bob.Acquire(ctx, name); l != nil || !errors.As(err, &corrupt) {
+			t.Errorf("Acquire(%s) = %v, %v, want a *CorruptError", name, l, err)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/polycred/polycred/core/internal/oauth"
+	"github.com/polycred/polycred/crypto"
 )
 
 // Whatever a provider answers: no panic, either an answer that can be used or an error that repeats nothing of it.
@@ -54,6 +55,36 @@ func FuzzAnswer(f *testing.F) {
 		}
 		for _, path := range []string{"", ".", "a.b.c", "access_token", contentType} {
 			_ = oauth.Field(answer.Fields, path)
+		}
+	})
+}
+
+// The same of an endpoint with codes and a place of its own.
+func FuzzAnswerFurtherIn(f *testing.F) {
+	for _, body := range []string{
+		`{"a":{"b":{"access_token":"at","expires_in":"60"}},"scopes":["x"]}`, `{"a":{"b":[]},"access_token":"at"}`, `{"ok":false,"s":{"c":"GONE"}}`, `{"s":"GONE","error":"GONE "}`,
+		`{"s":{"c":{"c":"GONE"}}}`, `{"s":{"c":1}}`, "a=b&access_token=at", "{}", "null",
+	} {
+		f.Add(200, []byte(body))
+		f.Add(400, []byte(body))
+	}
+	f.Fuzz(func(t *testing.T, status int, body []byte) {
+		e := answering(status, "application/json", string(body))
+		e.TokenPath, e.Codes = "a.b", oauth.Codes{Permanent: []string{"GONE"}, RateLimited: []string{"Access Denied"}, Path: "s.c", OKPath: "s.c"}
+		for _, ask := range []func() (*oauth.Answer, error){
+			func() (*oauth.Answer, error) { return e.exchange(t) },
+			func() (*oauth.Answer, error) { return e.Refresh(t.Context(), crypto.NewSecret("rt")) },
+		} {
+			answer, err := ask()
+			var failure *oauth.Error
+			switch {
+			case err == nil && answer.AccessToken.IsZero():
+				t.Error("an answer without a token was accepted")
+			case err != nil && (!errors.As(err, &failure) || answer != nil):
+				t.Fatalf("answer %v, error %v, want only an *Error", answer, err)
+			case err != nil && failure.Code != "" && failure.Code != "GONE" && failure.Code != "Access Denied" && failure.Code != oauth.CleanCode(failure.Code):
+				t.Errorf("error %+v, want a code that is known or declared", failure)
+			}
 		}
 	})
 }

@@ -1,0 +1,114 @@
+package core
+
+import (
+	"github.com/polycred/polycred/core/catalog"
+	"github.com/polycred/polycred/core/internal/kernel"
+	"github.com/polycred/polycred/crypto"
+)
+
+// goldenSet is one record for each table.
+type goldenSet struct {
+	credential      credentialRecord
+	session         sessionRecord
+	boot            bootRecord
+	integration     integrationRecord
+	clientSecret    clientSecretsRecord
+	roster          rosterRecord
+	claim           claimRecord
+	externalID      externalIDRecord
+	configuration   configurationRecord
+	configurationID configurationIDRecord
+	redirect        redirectRecord
+}
+
+// goldenFormats are the records of each golden store, with every field set that the format had; those of later formats
+// are zero in it.
+var goldenFormats = map[int]goldenSet{1: goldenFormat1(), 2: goldenFormat2()}
+
+func goldenFormat1() goldenSet {
+	return goldenSet{
+		credential: credentialRecord{
+			tokenRecord: tokenRecord{
+				ID: "01a203eb-3384-7e3b-82c8-3fdb75c2d558", Integration: "acme", Status: StatusValid,
+				Variables: map[string]string{"subdomain": "x"}, AccessToken: crypto.NewSecret("access"), TokenType: "Bearer",
+				Refreshed: 3, ValidUntil: 4, RefreshToken: crypto.NewSecret("refresh"), NextAttempt: 9,
+			},
+			ExternalID: "work", Owner: "person-1", Account: accountRecord{"https://acme.example.com", "t1", "s1", "s@example.com"},
+			Scopes: []string{"a", "b"}, Created: 1, Updated: 2, ClientID: "client",
+			PreviousRefreshToken: crypto.NewSecret("previous"), PreviousUntil: 5,
+			Attempt: 6, Intent: &intentRecord{6, []byte{1, 2}, 7, "boot"}, Failures: 8, LastFailure: FailureTransient,
+		},
+		session: sessionRecord{
+			ID: "id", User: "u", Integration: "acme", Phase: sessionDone, Browser: []byte{1}, Created: 1, Expires: 2, Owner: "o",
+			Variables: map[string]string{"a": "b"}, ReturnURL: "https://r.example.com", AllowMultiple: true, Into: "i", ExternalID: "x",
+			Verifier: crypto.NewSecret("verifier"), Nonce: crypto.NewSecret("nonce"), TokenURL: "https://t.example.com",
+			RedirectURI: "https://c.example.com", ClientID: "client", Exchanging: 3, Credential: "c", Code: "denied", Text: "text",
+		},
+		boot: bootRecord{Boot: "b", Place: "p", Started: 1, Quarantined: true},
+		integration: integrationRecord{
+			Integration: Integration{
+				Name: "acme", DisplayName: "Acme",
+				OAuth2: &OAuth2{
+					ClientID: "client", ClientAuth: ClientAuthBody, AuthorizationURL: "https://{v}.acme.example.com/a",
+					TokenURL: "https://acme.example.com/t", RevocationURL: "https://acme.example.com/r", Issuer: "https://acme.example.com",
+					RequireIssuer: true, Scopes: []string{"s"}, ScopeSeparator: ",", AuthorizationParams: map[string]string{"a": "1"},
+					AddAccountParams: map[string]string{"b": "2"}, TokenParams: map[string]string{"c": "3"}, PKCE: PKCERequired,
+				},
+				APIKey:   &APIKey{In: KeyHeader, Name: "X-Key", Prefix: "Token ", TestURL: "https://acme.example.com/me"},
+				Identity: Identity{IdentityURL, "https://acme.example.com/me", "sub", "tenant", "name"}, AllowedHosts: []string{"acme.example.com"},
+				Variables: map[string]Variable{"v": {Pattern: "[a-z]+", CustomerDomains: true}},
+				SentHosts: []SentHost{{"h", SentInToken, []string{"*.acme.example.com"}, true, true}}, SameAccount: SameAccountReject,
+				OtherAccount: OtherAccountReplace,
+			},
+			Created: 1, Updated: 2, Deleting: true,
+		},
+		clientSecret: clientSecretsRecord{Secrets: []crypto.Secret{crypto.NewSecret("one"), crypto.NewSecret("two")}, Updated: 1},
+		roster:       rosterRecord{Count: 3},
+		claim:        claimRecord{Credentials: []string{"a", "b"}},
+		externalID:   externalIDRecord{Credential: "a"},
+	}
+}
+
+func goldenFormat2() goldenSet {
+	g := goldenFormat1()
+
+	values := map[string]any{"text": "x", "number": 1.5, "switch": true, "combo": map[string]any{"mainInput": "m"}, "list": []any{"a", 2.0}}
+	secrets := map[string]crypto.Secret{"password": crypto.NewSecret("password")}
+	g.credential.Label, g.credential.Setup, g.credential.SetupSecrets = "Label", values, secrets
+	g.credential.Missing = []string{"site"}
+	g.configuration = configurationRecord{
+		ID: "g", ExternalID: "y", Settings: values, Secrets: secrets, Meta: map[string]any{"m": []any{"n", nil, false}},
+		Created: 1, Updated: 2, Others: 3,
+	}
+	g.configurationID = configurationIDRecord{Configuration: "g"}
+
+	s := &g.session
+	s.Label, s.TokenID, s.Authority, s.Redirect, s.ProviderInitiated, s.Spent = "Label", "token", []byte{2}, true, true, []byte{3}
+	g.redirect = redirectRecord{Session: "k"}
+
+	in := &g.integration.Integration
+	in.Provider, in.ProviderInitiated = "google", true
+	in.Variables["v"] = Variable{Pattern: "[a-z]+", CustomerDomains: true, Default: "w"}
+	input := Input{
+		ID: "site", Type: InputEnum, Title: "Site", Tooltip: "Which", Placeholder: "none", Required: true, Default: "north",
+		Options: []InputOption{{Value: "north", Label: "North"}},
+	}
+	in.Settings, in.Setup = []Input{input}, []Input{input}
+	o := in.OAuth2
+	o.TokenEncoding, o.TokenPath, o.ScopeParam, o.TenantParam, o.TokensPerUser = TokenJSON, "authed_user", "user_scope", "realmId", 4
+	o.Revocation = Revocation{Style: RevocationBearer, Scope: RevokesGrant}
+	o.Refresh = RefreshTokens{
+		Rotation: RotationSingleUse, Grace: catalog.Duration(1), IdleTTL: catalog.Duration(2), MaxTTL: catalog.Duration(3), MinInterval: catalog.Duration(4),
+	}
+	o.Errors = TokenErrors{
+		Permanent: []string{"p"}, Transient: []string{"t"}, RateLimited: []string{"r"}, CodePath: "c", OKStatusErrorPath: "o",
+	}
+	return g
+}
+
+// goldenEvent is what lies in the outbox and in the log.
+var goldenEvent = kernel.Event{
+	ID: "e", Time: 1, Kind: "credential.connected", Actor: "user", Person: "person-1", TokenID: "token",
+	User: "u", Integration: "acme", Credential: "k", Configuration: "g", Revision: 1 << 60,
+	Cause: "connect", Result: "ok", Details: map[string]string{"status": "VALID"},
+}
