@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	appPage   = "https://app.example.com/connected" // of the application, at which a flow may end
-	otherPage = "https://app.example.com/elsewhere"
+	appPage   = "http://127.0.0.1:1/app/connected" // of the application, at which a flow may end
+	otherPage = "http://127.0.0.1:1/app/elsewhere"
 )
 
 // gate is a world with narrowed handles. Accounts are those of user "acme" unless a test says otherwise.
@@ -41,7 +41,7 @@ func newGate(t *testing.T, store storage.Store, change func(*core.Options)) *gat
 	w.create(func(in *core.Integration) {
 		in.Name, in.OAuth2 = "mail", nil
 		in.APIKey = &core.APIKey{TestURL: w.provider.APIURL() + "/me"}
-		in.Identity = core.Identity{Source: core.IdentityTest, SubjectPath: "account", DisplayPath: "account"}
+		in.Identity = core.Identity{Source: core.IdentityTest, SubjectPath: "subject", DisplayPath: "account"}
 		inputs(in)
 	})
 	return g

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/url"
@@ -247,7 +248,7 @@ func (e *Engine) connectSession(p *provider, record *sessionRecord, handle strin
 		if separator == "" {
 			separator = " "
 		}
-		q.Set("scope", strings.Join(p.OAuth2.Scopes, separator))
+		q.Set(cmp.Or(p.OAuth2.ScopeParam, "scope"), strings.Join(p.OAuth2.Scopes, separator))
 	}
 	if !record.Verifier.IsZero() {
 		q.Set("code_challenge", oauth2.S256ChallengeFromVerifier(record.Verifier.Reveal()))

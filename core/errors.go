@@ -130,7 +130,8 @@ const (
 )
 
 // ProviderError says that a provider could not be asked, or that its answer cannot be used. It wraps ErrProvider and
-// never holds what the provider wrote, but for a code that RFC 6749 §5.2 or the like defines.
+// never holds what the provider wrote, but for a code that RFC 6749 §5.2 or the like defines, or that the integration
+// declares (OAuth2.Errors).
 type ProviderError struct {
 	Integration string
 	Op          string // what was asked for: "authorize", "exchange", "refresh", "identity", "test", "request"

@@ -19,10 +19,10 @@ import (
 // What a program of format 1 left in testdata/store-1-used.json: user u has two accounts of oauth, "work" and bob's, and
 // one of keys; user v has the account of "work" too. A connect session waits. There are no configurations and no grants.
 const (
-	oldWork, oldBob = "01a2048c-68d6-7720-8fb2-91173df7e5c6", "01a2048c-68d6-7f26-90b1-98204fb9a8c7"
-	oldOther        = "01a2048c-68d7-76df-8ad3-278b0ab24513"
-	oldKey          = "01a2048c-68d7-7ce0-bb25-845f09e6a636"
-	oldHandle       = "VwcqFA-6IXapD6MMU5-U4J9HMyuP8IG_-_brhPGVs4A"
+	oldWork, oldBob = "01a2049d-d2aa-7db3-9f20-bb0e964522e6", "01a2049d-d2ab-757d-a163-d749af477b08"
+	oldOther        = "01a2049d-d2ab-7afd-9d76-03d412ce594d"
+	oldKey          = "01a2049d-d2ab-7d8b-932c-a1540400ad3e"
+	oldHandle       = "sItMGrkHJhwHj00ln4PXZa0SLu3M3GyacXI0mC_-iDc"
 )
 
 // openOld opens an engine on that store, at the time when it was written, with a provider that still lives.
@@ -33,7 +33,7 @@ func openOld(t *testing.T) (*Engine, string) {
 	store, kek := loadGolden(t, "1-used", 1)
 	now := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 	e, err := Open(t.Context(), store, crypto.KEKs{Tokens: kek, Policy: kek}, &Options{
-		CallbackURL: "http://127.0.0.1:1/callback", PrivateHosts: []string{strings.TrimPrefix(server.URL, "http://"), "127.0.0.1:32831"},
+		CallbackURL: "http://127.0.0.1:1/callback", PrivateHosts: []string{strings.TrimPrefix(server.URL, "http://"), "127.0.0.1:45001"},
 		Now: func() time.Time { return now }, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -163,7 +163,7 @@ func TestStoreOfFormat1(t *testing.T) {
 				in.OAuth2.AuthorizationURL, in.OAuth2.TokenURL = provider+"/authorize", provider+"/token"
 				in.OAuth2.ClientSecret = crypto.NewSecret("s")
 			} else {
-				in.APIKey.TestURL = provider + "/key"
+				in.APIKey.TestURL, in.OtherAccount = provider+"/key", OtherAccountReplace // accounts are known by the host that answers
 			}
 			if _, err := e.UpdateIntegration(ctx, in); err != nil {
 				t.Fatal(err)

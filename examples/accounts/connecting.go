@@ -120,6 +120,6 @@ func (d *demo) count(ctx context.Context, want int) {
 
 func (d *demo) configurations(ctx context.Context) []core.Configuration {
 	found, err := d.acme.Configurations(ctx, of("work"))
-	d.check(err == nil && len(found) == 2, "%d configurations, %v, want 2", len(found), err)
+	d.check(err == nil && len(found) == 2 && found[0].Default && found[1].ExternalID == "invoices", "configurations %+v, %v", found, err)
 	return found
 }

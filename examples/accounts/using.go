@@ -38,17 +38,21 @@ func (d *demo) noSilentChoice(ctx context.Context) {
 
 func (d *demo) disconnect(ctx context.Context) {
 	d.chapter("rule 8", "Disconnecting removes one account and leaves every other one working.")
-	err := d.bob.Disconnect(ctx, of("private"))
-	d.happened("bob disconnects private", err, "%s is gone", d.b.ID)
+	more, err := d.bob.CreateConfiguration(ctx, of("private"), core.ConfigurationInput{ExternalID: "shared"})
+	d.happened("bob adds a configuration \"shared\" to private", err, "%s of %s", more.ID, more.Credential)
+	err = d.bob.Disconnect(ctx, of("private"))
+	d.happened("bob disconnects private", err, "%s is gone, with its configurations", d.b.ID)
+	_, err = d.acme.Configuration(ctx, core.Selector{Configuration: more.ID})
+	d.refused("acme asks for "+more.ID, err, core.ErrNotFound)
 	for _, c := range []core.Credential{d.a, d.c} {
 		as, err := d.seenAs(ctx, d.acme, of(c.ExternalID))
 		d.happened("acme calls as "+c.ExternalID, err, "the provider sees %s", as)
 		d.check(as == c.Account.Display, "the provider saw %s, want %s", as, c.Account.Display)
 	}
-	for _, name := range []string{"private", d.b.ID} {
-		_, err = d.seenAs(ctx, d.acme, of(name))
-		d.refused("acme calls as "+name, err, core.ErrNotFound)
-	}
+	_, err = d.seenAs(ctx, d.acme, of("private"))
+	d.refused("acme calls as private", err, core.ErrNotFound)
+	_, err = d.seenAs(ctx, d.acme, of(d.b.ID))
+	d.check(errors.Is(err, core.ErrNotFound), "a call by its id: %v", err)
 	d.count(ctx, 2)
 }
 
