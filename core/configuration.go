@@ -9,14 +9,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/polycred/polycred/crypto"
 	"github.com/polycred/polycred/storage"
 	"github.com/polycred/polycred/storage/sealed"
 )
 
 // maxConfigurations is how many configurations an account has at most, beside its default one: all of them go with it,
 // in one batch.
-const maxConfigurations = 40
+const maxConfigurations = 32
 
 // Configuration is a set of settings of one account. Each account has a default one, which has the account's id and goes
 // only with it, and may have more: one for each folder that is watched, say.
@@ -45,14 +44,14 @@ type Configuration struct {
 // configurationRecord is a configuration as it is stored. That of the default one is changed by everything that comes and
 // goes beside it, so that a disconnect takes all.
 type configurationRecord struct {
-	ID         string                   `cbor:"1,keyasint"`
-	ExternalID string                   `cbor:"2,keyasint,omitempty"`
-	Settings   map[string]any           `cbor:"3,keyasint,omitempty"`
-	Secrets    map[string]crypto.Secret `cbor:"4,keyasint,omitempty"`
-	Meta       map[string]any           `cbor:"5,keyasint,omitempty"`
-	Created    millis                   `cbor:"6,keyasint"`
-	Updated    millis                   `cbor:"7,keyasint"`
-	Others     int                      `cbor:"8,keyasint,omitempty"` // of the default one: how many there are beside it
+	ID         string         `cbor:"1,keyasint"`
+	ExternalID string         `cbor:"2,keyasint,omitempty"`
+	Settings   map[string]any `cbor:"3,keyasint,omitempty"`
+	Passwords  []string       `cbor:"4,keyasint,omitempty"` // ids of those that are set: see passwordRecord
+	Meta       map[string]any `cbor:"5,keyasint,omitempty"`
+	Created    millis         `cbor:"6,keyasint"`
+	Updated    millis         `cbor:"7,keyasint"`
+	Others     int            `cbor:"8,keyasint,omitempty"` // of the default one: how many there are beside it
 }
 
 // configurationIDRecord says which configuration of a credential an external id means.
@@ -254,7 +253,7 @@ func (u *User) createConfiguration(ctx context.Context, sel Selector, in Configu
 		if err != nil {
 			return none, err
 		}
-		record.Settings, record.Secrets = merged.Open, merged.Secrets
+		record.Settings = merged.Open
 		if record.Meta, err = mergeMeta(nil, in.Meta); err != nil {
 			return none, err
 		}
@@ -263,6 +262,7 @@ func (u *User) createConfiguration(ctx context.Context, sel Selector, in Configu
 		tx := u.e.db.Begin(ctx)
 		first.record.Others++
 		u.e.tables.configurations.Put(tx, &first.record, first.rev, u.id, id, id)
+		u.e.putPasswords(tx, u.id, id, &record, merged.Secrets, 0)
 		rev := u.e.tables.configurations.Put(tx, &record, 0, u.id, id, record.ID)
 		u.e.tables.byConfig.Mark(tx, u.id, record.ID, id)
 		if err := u.claimConfiguration(ctx, tx, &first.credential, &record); err != nil {
@@ -300,12 +300,16 @@ func (u *User) updateConfiguration(ctx context.Context, sel Selector, in Configu
 		case in.Revision != 0 && in.Revision != uint64(c.rev):
 			return none, ErrConflict
 		}
-		merged, err := mergeValues("settings", c.p.Settings, values{Open: c.record.Settings, Secrets: c.record.Secrets}, in.Settings)
+		secrets, secretsRev, err := u.e.passwords(ctx, u.id, c.credential.ID, &c.record)
+		if err != nil {
+			return none, err
+		}
+		merged, err := mergeValues("settings", c.p.Settings, values{Open: c.record.Settings, Secrets: secrets}, in.Settings)
 		if err != nil {
 			return none, err
 		}
 		next := c.record
-		next.Settings, next.Secrets, next.Updated = merged.Open, merged.Secrets, toMillis(u.e.now())
+		next.Settings, next.Updated = merged.Open, toMillis(u.e.now())
 		if next.Meta, err = mergeMeta(c.record.Meta, in.Meta); err != nil {
 			return none, err
 		}
@@ -317,6 +321,7 @@ func (u *User) updateConfiguration(ctx context.Context, sel Selector, in Configu
 			}
 			details["externalId"] = next.ExternalID
 		}
+		u.e.putPasswords(tx, u.id, c.credential.ID, &next, merged.Secrets, secretsRev)
 		rev := u.e.tables.configurations.Put(tx, &next, c.rev, u.id, c.credential.ID, next.ID)
 		u.tellConfiguration(tx, EventConfigurationUpdated, &c.credential, &next, rev, details)
 		if err := u.commitConfiguration(ctx, tx, &c); !conflicted(err) {
@@ -381,7 +386,7 @@ func (r *configurationRecord) public(p *provider, credential string, rev storage
 	if c.Meta == nil {
 		c.Meta = map[string]any{}
 	}
-	c.Settings, c.Passwords, c.Missing = shownValues(p.Settings, values{Open: r.Settings, Secrets: r.Secrets})
+	c.Settings, c.Passwords, c.Missing = shownValues(p.Settings, values{Open: r.Settings, Secrets: r.marks()})
 	if c.Settings == nil {
 		c.Settings = map[string]any{}
 	}
@@ -401,6 +406,9 @@ func names(change map[string]any) string {
 func (e *Engine) dropConfiguration(ctx context.Context, tx *sealed.Tx, user string, credential *credentialRecord, record *configurationRecord, rev storage.Rev) error {
 	e.tables.configurations.Delete(tx, rev, user, credential.ID, record.ID)
 	e.tables.byConfig.Unmark(tx, user, record.ID, credential.ID)
+	if err := e.dropPasswords(ctx, tx, user, credential.ID, record); err != nil {
+		return err
+	}
 	return e.dropConfigurationID(ctx, tx, user, credential, record)
 }
 
@@ -413,6 +421,9 @@ func (e *Engine) dropConfigurations(ctx context.Context, tx *sealed.Tx, user str
 	}
 	if rows[0].Rev != 0 {
 		e.tables.configurations.Delete(tx, rows[0].Rev, user, credential.ID, credential.ID)
+		if err := e.dropPasswords(ctx, tx, user, credential.ID, &rows[0].Value); err != nil {
+			return err
+		}
 	}
 	for i := range rows[1:] {
 		row := &rows[1+i]

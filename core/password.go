@@ -2,11 +2,23 @@ package core
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/polycred/polycred/crypto"
+	"github.com/polycred/polycred/storage"
+	"github.com/polycred/polycred/storage/sealed"
 )
+
+// passwordRecord holds the settings of type password of one configuration. It lies under the tokens key, and the
+// configuration does not: who may declare integrations reads no password. It changes only together with the
+// configuration, whose revision stands for both.
+type passwordRecord struct {
+	Secrets map[string]crypto.Secret `cbor:"1,keyasint"`
+}
 
 // Password returns a value of an input of type password: field is "settings." or "setup." and the input's id, as
 // InputErrors name it. It is for the program alone: no page, API or event ever shows it. That it was read is an event.
@@ -25,10 +37,14 @@ func (u *User) password(ctx context.Context, sel Selector, field string) (crypto
 	if err != nil {
 		return none, err
 	}
-	secrets, inputs := c.record.Secrets, c.p.Settings
+	var secrets map[string]crypto.Secret
+	inputs := c.p.Settings
 	group, input, _ := strings.Cut(field, ".")
 	switch group {
 	case "settings":
+		if secrets, _, err = u.e.passwords(ctx, u.id, c.credential.ID, &c.record); err != nil {
+			return none, err
+		}
 	case "setup":
 		secrets, inputs = c.credential.SetupSecrets, c.p.Setup
 	default:
@@ -51,4 +67,45 @@ func (u *User) password(ctx context.Context, sel Selector, field string) (crypto
 	tx := u.e.db.Begin(ctx)
 	u.tellConfiguration(tx, EventPasswordRead, &c.credential, &c.record, 0, map[string]string{"input": field})
 	return secret, u.e.kernel.Commit(ctx, tx)
+}
+
+// passwords reads those of a configuration.
+func (e *Engine) passwords(ctx context.Context, user, credential string, r *configurationRecord) (map[string]crypto.Secret, storage.Rev, error) {
+	if len(r.Passwords) == 0 {
+		return nil, 0, nil
+	}
+	record, rev, err := e.tables.passwords.Get(ctx, user, credential, r.ID)
+	if errors.Is(err, storage.ErrNotFound) { // the configuration was read before they went
+		err = nil
+	}
+	return record.Secrets, rev, err
+}
+
+// putPasswords adds to tx that a configuration, which is about to be put itself, has these passwords and no others.
+func (e *Engine) putPasswords(tx *sealed.Tx, user, credential string, r *configurationRecord, secrets map[string]crypto.Secret, rev storage.Rev) {
+	r.Passwords = slices.Sorted(maps.Keys(secrets))
+	switch {
+	case len(secrets) > 0:
+		e.tables.passwords.Put(tx, &passwordRecord{Secrets: secrets}, rev, user, credential, r.ID)
+	case rev != 0:
+		e.tables.passwords.Delete(tx, rev, user, credential, r.ID)
+	}
+}
+
+// dropPasswords adds to tx that the passwords of a configuration go.
+func (e *Engine) dropPasswords(ctx context.Context, tx *sealed.Tx, user, credential string, r *configurationRecord) error {
+	_, rev, err := e.passwords(ctx, user, credential, r)
+	if err == nil && rev != 0 {
+		e.tables.passwords.Delete(tx, rev, user, credential, r.ID)
+	}
+	return err
+}
+
+// marks stand for the passwords that are set, where only that matters.
+func (r *configurationRecord) marks() map[string]crypto.Secret {
+	marks := make(map[string]crypto.Secret, len(r.Passwords))
+	for _, id := range r.Passwords {
+		marks[id] = crypto.NewSecret("set")
+	}
+	return marks
 }

@@ -19,6 +19,7 @@ type goldenSet struct {
 	configuration   configurationRecord
 	configurationID configurationIDRecord
 	redirect        redirectRecord
+	password        passwordRecord
 }
 
 // goldenFormats are the records of each golden store, with every field set that the format had; those of later formats
@@ -77,7 +78,7 @@ func goldenFormat2() goldenSet {
 	g.credential.Label, g.credential.Setup, g.credential.SetupSecrets = "Label", values, secrets
 	g.credential.Missing = []string{"site"}
 	g.configuration = configurationRecord{
-		ID: "g", ExternalID: "y", Settings: values, Secrets: secrets, Meta: map[string]any{"m": []any{"n", nil, false}},
+		ID: "g", ExternalID: "y", Settings: values, Passwords: []string{"password"}, Meta: map[string]any{"m": []any{"n", nil, false}},
 		Created: 1, Updated: 2, Others: 3,
 	}
 	g.configurationID = configurationIDRecord{Configuration: "g"}
@@ -85,6 +86,7 @@ func goldenFormat2() goldenSet {
 	s := &g.session
 	s.Label, s.TokenID, s.Authority, s.Redirect, s.ProviderInitiated, s.Spent = "Label", "token", []byte{2}, true, true, []byte{3}
 	g.redirect = redirectRecord{Session: "k"}
+	g.password = passwordRecord{Secrets: secrets}
 
 	in := &g.integration.Integration
 	in.Provider, in.ProviderInitiated = "google", true

@@ -37,6 +37,7 @@ var goldenSpecs = []sealed.Spec{
 	{Tag: 's', Name: "session", Plane: sealed.Tokens, Format: 2},
 	{Tag: 'b', Name: "boot", Plane: sealed.Tokens, Format: 1},
 	{Tag: 't', Name: "redirect", Plane: sealed.Tokens, Format: 1},
+	{Tag: 'w', Name: "password", Plane: sealed.Tokens, Format: 1},
 	{Tag: 'i', Name: "integration", Plane: sealed.Policy, Format: 2},
 	{Tag: 'j', Name: "client secret", Plane: sealed.Policy, Format: 1},
 	{Tag: 'r', Name: "roster", Plane: sealed.Policy, Format: 1},
@@ -113,6 +114,7 @@ func goldenRows(format int, ts *tables) []goldenRow {
 		goldenRecord("configurations", ts.configurations, g.configuration, "u", "k", "g"),
 		goldenRecord("configurationIDs", ts.configurationIDs, g.configurationID, "u", "i", "y", "k"),
 		goldenRecord("redirects", ts.redirects, g.redirect, "u", "i", "t"),
+		goldenRecord("passwords", ts.passwords, g.password, "u", "k", "g"),
 		goldenEntry("byConfig", ts.byConfig, "u", "g", "k"),
 		goldenEntry("grants", ts.grants, "z", "u", "k"),
 	)

@@ -20,6 +20,7 @@ type tables struct {
 
 	configurations   *sealed.Table[configurationRecord]   // user, credential id, configuration id
 	configurationIDs *sealed.Table[configurationIDRecord] // user, integration, look-up token of the external id, credential id
+	passwords        *sealed.Table[passwordRecord]        // user, credential id, configuration id
 	redirects        *sealed.Table[redirectRecord]        // user, integration, digest of a redirect URL
 
 	byUser        *sealed.Index // user, integration, credential id
@@ -44,6 +45,7 @@ func newTables(db *sealed.DB) tables {
 
 		configurations:   sealed.NewTable[configurationRecord](db, sealed.Spec{Tag: 'g', Name: "configuration", Plane: sealed.Policy, Format: 1}),
 		configurationIDs: sealed.NewTable[configurationIDRecord](db, sealed.Spec{Tag: 'y', Name: "configuration external id", Plane: sealed.Policy, Format: 1}),
+		passwords:        sealed.NewTable[passwordRecord](db, sealed.Spec{Tag: 'w', Name: "password", Plane: sealed.Tokens, Format: 1}),
 		redirects:        sealed.NewTable[redirectRecord](db, sealed.Spec{Tag: 't', Name: "redirect", Plane: sealed.Tokens, Format: 1}),
 
 		byUser:        sealed.NewIndex(db, 'u', "credentials by user"),
