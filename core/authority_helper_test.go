@@ -184,3 +184,6 @@ func (g *gate) everyone() []core.Credential {
 	}
 	return page.Credentials
 }
+
+// ignorePKCE makes the provider one that takes codes without looking at the verifier.
+func ignorePKCE(sw *coretest.Switches) { sw.PKCE = coretest.PKCEIgnored }

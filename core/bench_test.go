@@ -54,7 +54,7 @@ func fill(b *testing.B) {
 		if s.kek, s.err = crypto.NewKEK(); s.err != nil {
 			return
 		}
-		if s.ids, s.err = seed(s.dir, s.kek, benchCredentials); s.err == nil {
+		if s.ids, s.err = seed(s.dir, s.kek, benchCredentials, benchUser); s.err == nil {
 			s.err = flatten(s.dir)
 		}
 	})
@@ -63,8 +63,8 @@ func fill(b *testing.B) {
 	}
 }
 
-// seed writes n credentials past the rules, four for each user.
-func seed(dir string, kek *crypto.LocalKEK, n int) (ids []string, err error) {
+// seed writes n credentials past the rules, the i-th one for user(i).
+func seed(dir string, kek *crypto.LocalKEK, n int, user func(i int) string) (ids []string, err error) {
 	store, err := badger.Open(dir, nil)
 	if err != nil {
 		return nil, err
@@ -87,8 +87,8 @@ func seed(dir string, kek *crypto.LocalKEK, n int) (ids []string, err error) {
 			for from := worker * batch; from < n; from += 16 * batch {
 				tx := e.db.Begin(ctx)
 				for i := from; i < min(from+batch, n); i++ {
-					e.tables.credentials.Put(tx, benchRecord(ids[i], now), 0, benchUser(i), ids[i])
-					e.tables.byUser.Mark(tx, benchUser(i), "googleCalendar", ids[i])
+					e.tables.credentials.Put(tx, benchRecord(ids[i], now), 0, user(i), ids[i])
+					e.tables.byUser.Mark(tx, user(i), "googleCalendar", ids[i])
 				}
 				if err := tx.Commit(ctx); err != nil {
 					errs <- err

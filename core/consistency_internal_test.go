@@ -1,7 +1,7 @@
 package core
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -18,8 +18,8 @@ import (
 	"github.com/polycred/polycred/storage/memory"
 )
 
-// Whatever users do at once, in any order: in the end records, indexes, claims and counts say the same, and each account
-// has tokens of its own. The operations are random; what is checked at the end is not.
+// Whatever users do at once, in any order: in the end records, indexes, claims and counts say the same, so does what the
+// events tell, and each account has tokens of its own. The operations are random; what is checked at the end is not.
 func TestConsistencyUnderRandomUse(t *testing.T) {
 	t.Parallel()
 	for _, same := range []SameAccount{SameAccountUpdate, SameAccountReject, SameAccountAllow} {
@@ -27,7 +27,9 @@ func TestConsistencyUnderRandomUse(t *testing.T) {
 			t.Run(fmt.Sprintf("%s and %s", same, other), func(t *testing.T) {
 				t.Parallel()
 				c := newCrowd(t, same, other)
-				var workers sync.WaitGroup
+				ctx, cancel := context.WithCancel(t.Context())
+				var running, workers sync.WaitGroup
+				running.Go(func() { _ = c.e.Run(ctx) }) // numbers events beside all this
 				for range 8 {
 					workers.Go(func() {
 						for range 80 {
@@ -36,6 +38,11 @@ func TestConsistencyUnderRandomUse(t *testing.T) {
 					})
 				}
 				workers.Wait()
+				cancel()
+				running.Wait()
+				if err := c.e.kernel.Step(t.Context()); err != nil { // what was not numbered yet
+					t.Error(err)
+				}
 				if err := c.e.Close(); err != nil { // waits for what runs behind
 					t.Error(err)
 				}
@@ -43,6 +50,7 @@ func TestConsistencyUnderRandomUse(t *testing.T) {
 					t.Error("operations that succeeded = 0, want most")
 				}
 				c.check()
+				c.replay()
 			})
 		}
 	}
@@ -106,18 +114,25 @@ func answerCrowd(w http.ResponseWriter, r *http.Request) {
 
 // create makes the integrations that are not there.
 func (c *crowd) create() {
-	for _, in := range []Integration{
-		{
-			Name: "oauth", SameAccount: c.same, OtherAccount: c.other, Identity: Identity{Source: IdentityToken, SubjectPath: "sub"},
-			OAuth2: &OAuth2{ClientID: "c", ClientAuth: ClientAuthNone, AuthorizationURL: c.url + "/authorize", TokenURL: c.url + "/token"},
-		},
-		{
-			Name: "keys", SameAccount: c.same, OtherAccount: c.other, Identity: Identity{Source: IdentityTest, SubjectPath: "sub"},
-			APIKey: &APIKey{TestURL: c.url + "/key"},
-		},
-	} {
+	for _, in := range crowdIntegrations(c.url) {
+		in.SameAccount, in.OtherAccount = c.same, c.other
 		_, err := c.e.CreateIntegration(c.Context(), in)
 		c.note("create", err)
+	}
+}
+
+// crowdIntegrations are those of a provider that answers like answerCrowd.
+func crowdIntegrations(provider string) []Integration {
+	settings := []Input{{ID: "folder", Type: InputText}, {ID: "secret", Type: InputPassword}}
+	return []Integration{
+		{
+			Name: "oauth", Identity: Identity{Source: IdentityToken, SubjectPath: "sub"}, Settings: settings,
+			OAuth2: &OAuth2{ClientID: "c", ClientAuth: ClientAuthNone, AuthorizationURL: provider + "/authorize", TokenURL: provider + "/token"},
+		},
+		{
+			Name: "keys", Identity: Identity{Source: IdentityTest, SubjectPath: "sub"}, Settings: settings,
+			APIKey: &APIKey{TestURL: provider + "/key"},
+		},
 	}
 }
 
@@ -144,7 +159,7 @@ func (c *crowd) any(u *User, integration string) string {
 // act does one thing.
 func (c *crowd) act() {
 	ctx, u, integration := c.Context(), c.e.User(one("u", "v")), one("oauth", "keys")
-	switch op := rand.IntN(12); {
+	switch op := rand.IntN(20); {
 	case op < 5:
 		c.connect(u, integration)
 	case op < 8:
@@ -157,10 +172,20 @@ func (c *crowd) act() {
 			_, err := u.Token(ctx, Selector{Credential: id})
 			c.note("token", err)
 		}
+	case op < 13:
+		c.rename(u, integration)
+	case op < 17:
+		c.configure(u, integration)
+	case op < 18:
+		if id := c.any(u, integration); id != "" {
+			_, err := u.CompleteSetup(ctx, Selector{Credential: id}, map[string]any{"site": one("north", "south")})
+			c.note("complete setup", err)
+		}
 	case rand.IntN(3) > 0:
 		in, err := c.e.Integration(ctx, integration)
 		if err == nil {
 			in.DisplayName = fmt.Sprint(rand.Uint32())
+			in.Setup = []Input{{ID: "site", Type: InputText, Required: rand.IntN(2) == 0}} // accounts are PENDING, or are not
 			_, err = c.e.UpdateIntegration(ctx, in)
 		}
 		c.note("update", err)
@@ -168,6 +193,66 @@ func (c *crowd) act() {
 		c.note("delete", c.e.DeleteIntegration(ctx, integration))
 		c.create()
 	}
+}
+
+// rename gives an account another label, or external id, or none.
+func (c *crowd) rename(u *User, integration string) {
+	id := c.any(u, integration)
+	if id == "" {
+		return
+	}
+	var in RenameInput
+	if rand.IntN(2) == 0 {
+		label := one("", "Ada", "Bob")
+		in.Label = &label
+	}
+	if rand.IntN(3) > 0 {
+		external := one("", "x", "y", "z")
+		in.ExternalID = &external
+	}
+	_, err := u.Rename(c.Context(), Selector{Credential: id}, in)
+	c.note("rename", err)
+}
+
+// secret adds at times that a password is set, or taken away.
+func secret(settings map[string]any) map[string]any {
+	switch rand.IntN(4) {
+	case 0, 1:
+		settings["secret"] = one("one", "two")
+	case 2:
+		settings["secret"] = nil
+	}
+	return settings
+}
+
+// configure creates, changes or deletes a configuration of an account.
+func (c *crowd) configure(u *User, integration string) {
+	ctx, sel := c.Context(), Selector{Credential: c.any(u, integration)}
+	if sel.Credential == "" {
+		return
+	}
+	all, err := u.Configurations(ctx, sel)
+	if err != nil {
+		c.note("configurations", err)
+		return
+	}
+	some := all[rand.IntN(len(all))]
+	sel.Configuration = some.ID
+	switch rand.IntN(4) {
+	case 0, 1:
+		sel.Configuration = ""
+		_, err = u.CreateConfiguration(ctx, sel, ConfigurationInput{ExternalID: one("", "p", "q"), Settings: secret(map[string]any{"folder": "new"})})
+	case 2:
+		change := ConfigurationUpdate{Settings: secret(map[string]any{"folder": one("a", "b")}), Meta: map[string]any{one("m", "n"): rand.IntN(9)}}
+		if !some.Default && rand.IntN(2) == 0 {
+			external := one("p", "q", "r")
+			change.ExternalID = &external
+		}
+		_, err = u.UpdateConfiguration(ctx, sel, change)
+	default:
+		err = u.DeleteConfiguration(ctx, sel)
+	}
+	c.note("configure", err)
 }
 
 // connect connects an account, new or into one that is there; the callback arrives twice at times.
@@ -209,129 +294,4 @@ func (c *crowd) connect(u *User, integration string) {
 		})
 	}
 	callbacks.Wait()
-}
-
-// check compares what the tables say with what the credentials say.
-func (c *crowd) check() {
-	c.Helper()
-	want, counts := c.credentials()
-	got := c.entries()
-	for entry := range want {
-		if got[entry] != 1 {
-			c.Errorf("entry %q = %d times, want once", entry, got[entry])
-		}
-	}
-	for entry := range got {
-		if !want[entry] {
-			c.Errorf("entry %q leads to no account", entry)
-		}
-	}
-	rosters, more, err := c.e.tables.rosters.List(c.Context(), nil, nil, 1000)
-	if err = complete(more, err); err != nil {
-		c.Fatal(err)
-	}
-	for _, row := range rosters {
-		key := strings.Join(row.Key, " ")
-		if row.Value.Count != counts[key] {
-			c.Errorf("roster of %s = %d, want %d", key, row.Value.Count, counts[key])
-		}
-		delete(counts, key)
-	}
-	for key, n := range counts {
-		c.Errorf("roster of %s = none, want %d", key, n)
-	}
-}
-
-// credentials returns what the credentials say has to stand elsewhere, and how many each user has of an integration.
-func (c *crowd) credentials() (want map[string]bool, counts map[string]int) {
-	c.Helper()
-	ctx := c.Context()
-	rows, more, err := c.e.tables.credentials.List(ctx, nil, nil, 1000)
-	if err = complete(more, err); err != nil {
-		c.Fatal(err)
-	}
-	want, counts = map[string]bool{}, map[string]int{}
-	for i := range rows {
-		r, user := &rows[i].Value, rows[i].Key[0]
-		if rows[i].Key[1] != r.ID {
-			c.Errorf("id of the credential at %v = %s", rows[i].Key, r.ID)
-		}
-		want["user "+user+" "+r.Integration+" "+r.ID] = true
-		want["integration "+r.Integration+" "+r.ID+" "+user] = true
-		counts[user+" "+r.Integration]++
-		claims, err := c.e.claimsOf(ctx, user, r.Integration, ProviderAccount(r.Account))
-		if err != nil || len(claims) == 0 {
-			c.Fatalf("claims of %s = %v, %v, want one", r.ID, claims, err)
-		}
-		want["claim "+user+" "+r.Integration+" "+claims[0].key+" "+r.ID] = true
-		if r.ExternalID != "" {
-			_, rows, err := c.e.externalHolder(ctx, user, r.Integration, r.ExternalID)
-			if err != nil {
-				c.Fatal(err)
-			}
-			want["external "+strings.Join(rows[0].Key, " ")+" "+r.ID] = true
-		}
-		if _, _, err := c.e.readIntegration(ctx, r.Integration); err != nil {
-			c.Errorf("integration %s of %s = %v, want it to be there", r.Integration, r.ID, err)
-		}
-		c.wantOwn(r)
-	}
-	return want, counts
-}
-
-// wantOwn fails the test unless the tokens of a credential are of the account that it stands for.
-func (c *crowd) wantOwn(r *credentialRecord) {
-	c.Helper()
-	who, access, refresh := r.Account.Subject, r.AccessToken.Reveal(), r.RefreshToken.Reveal()
-	if access != "key-"+who && !strings.HasPrefix(access, "at-"+who+"-") || refresh != "" && !strings.HasPrefix(refresh, "rt-"+who+"-") {
-		c.Errorf("tokens of %s, which is %s = %q and %q, want its own", r.ID, who, access, refresh)
-	}
-}
-
-// entries returns how often what leads to a credential stands in the other tables.
-func (c *crowd) entries() map[string]int {
-	c.Helper()
-	ctx, got, tables := c.Context(), map[string]int{}, &c.e.tables
-	users, more, err := tables.byUser.Scan(ctx, nil, nil, 1000)
-	if err = complete(more, err); err != nil {
-		c.Fatal(err)
-	}
-	for _, entry := range users {
-		got["user "+strings.Join(entry, " ")]++
-	}
-	integrations, more, err := tables.byIntegration.Scan(ctx, nil, nil, 1000)
-	if err = complete(more, err); err != nil {
-		c.Fatal(err)
-	}
-	for _, entry := range integrations {
-		got["integration "+strings.Join(entry, " ")]++
-	}
-	claims, more, err := tables.claims.List(ctx, nil, nil, 1000)
-	if err = complete(more, err); err != nil {
-		c.Fatal(err)
-	}
-	for _, row := range claims {
-		if len(row.Value.Credentials) == 0 {
-			c.Errorf("claim %q = empty, want it gone", row.Key)
-		}
-		for _, id := range row.Value.Credentials {
-			got["claim "+strings.Join(row.Key, " ")+" "+id]++
-		}
-	}
-	externals, more, err := tables.externalIDs.List(ctx, nil, nil, 1000)
-	if err = complete(more, err); err != nil {
-		c.Fatal(err)
-	}
-	for _, row := range externals {
-		got["external "+strings.Join(row.Key, " ")+" "+row.Value.Credential]++
-	}
-	return got
-}
-
-// complete is the error of a scan that has to be whole.
-func complete(more bool, err error) error {
-	if err == nil && more {
-		return errors.New("a table holds more than is checked")
-	}
-	return err
 }

@@ -164,6 +164,11 @@ func (e *Engine) Subscribe(ctx context.Context, after uint64) iter.Seq2[Event, e
 		for {
 			changed := log.Changed()
 			entries, err := log.Read(ctx, after, 100)
+			var removed *eventlog.RemovedError
+			if after == 0 && errors.As(err, &removed) { // a consumer that begins has missed nothing
+				after = removed.Oldest - 1
+				continue
+			}
 			if e.ending.Load() {
 				err = ErrClosed
 			}

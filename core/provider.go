@@ -6,8 +6,10 @@ import (
 	"maps"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/polycred/polycred/core/internal/endpoint"
 	"github.com/polycred/polycred/core/internal/oauth"
@@ -370,9 +372,15 @@ func valueError(err error) error {
 	return err
 }
 
+// clip makes what came from outside fit for an error text: short, on one line, and in valid UTF-8.
 func clip(s string) string {
 	if len(s) > maxName {
-		return s[:maxName] + "…"
+		s = s[:maxName] + "…"
+	}
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		quoted := strconv.Quote(s)
+		s = quoted[1 : len(quoted)-1]
 	}
 	return s
 }

@@ -241,33 +241,7 @@ func (e *Engine) GrantShared(ctx context.Context, user, id string) (bool, error)
 	return e.grantShared(ctx, user, &record)
 }
 
-// Judge is a permission as tests write it: what is done, to which integration, credential, external id and owner.
-type Judge func(action string, integration, credential, externalID, owner string) bool
-
-// Judges makes the engine read authorities that Narrow gave, by their name.
-func (e *Engine) Judges(judges map[string]Judge) {
-	e.authorities = func(raw []byte) (*authority, error) {
-		judge, ok := judges[string(raw)]
-		if !ok {
-			return nil, ErrPermission
-		}
-		return &authority{raw: raw, may: judge.may}, nil
-	}
-}
-
-func (j Judge) may(a action, s *subject) bool {
-	names := [...]string{"", "read", "write", "use", "token", "read configuration", "write configuration"}
-	return j(names[a], s.integration, s.credential, s.externalID, s.owner)
-}
-
-// Narrow returns a handle that may do what the judge of that name says, with the id of a token.
-func (u *User) Narrow(name, tokenID string, judge Judge) *User {
-	narrow := *u
-	narrow.tokenID, narrow.authority = tokenID, &authority{raw: []byte(name), may: judge.may}
-	return &narrow
-}
-
-// A user whose records name no account keeps the rules too: Dangling finds what it is there to find.
+// Dangling finds what it is there to find.
 func TestDanglingFinds(t *testing.T) {
 	t.Parallel()
 	c := newCrowd(t, SameAccountUpdate, OtherAccountRefuse)
@@ -339,4 +313,3 @@ func TestDanglingFinds(t *testing.T) {
 		}
 	}
 }
-

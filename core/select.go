@@ -32,7 +32,7 @@ func (s Selector) String() string {
 		}
 	}
 	if s.Configuration != "" {
-		return clip(text) + " configuration " + clip(s.Configuration)
+		return strings.TrimSpace(clip(text) + " configuration " + clip(s.Configuration))
 	}
 	return clip(text)
 }

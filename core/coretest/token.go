@@ -92,6 +92,10 @@ func (s *OAuthServer) exchangeLocked(form url.Values) (map[string]any, *oauthErr
 	case form.Get("code") == "":
 		return nil, &oauthError{"invalid_request", "code is missing"}
 	}
+	begun := s.grants.codes[form.Get("code")]
+	if s.switches.PKCE != PKCEIgnored && begun != nil && begun.challenge == "" && verifier != "" {
+		return nil, &oauthError{"invalid_grant", "the authorization request had no code_challenge"} // RFC 9700 §4.8.2
+	}
 	now := s.opts.Now()
 	gr, refusal := s.grants.spendCode(form.Get("code"), form.Get("redirect_uri"), verifier, now)
 	if refusal != nil {

@@ -18,6 +18,10 @@ import (
 // figures are what one round of benchmarks printed: package, benchmark, unit.
 type figures map[string]map[string]map[string]float64
 
+// keepEnv tells benchmarks of a directory in which to keep, from round to round, what takes long to prepare. Nothing of it
+// outlasts the run.
+const keepEnv = "POLYCRED_BENCH_DIR"
+
 // measure compiles the test binary of each package that the rows name, once, and runs the benchmarks of all packages
 // count times in turn. It returns the figures of each round.
 func measure(ctx context.Context, rows []row, count int, benchtime time.Duration) ([]figures, error) {
@@ -26,6 +30,9 @@ func measure(ctx context.Context, rows []row, count int, benchtime time.Duration
 		return nil, err
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // a leftover in the temporary directory harms nobody
+	if dir, err = filepath.Abs(dir); err != nil { // benchmarks run in the directories of their packages
+		return nil, err
+	}
 
 	patterns, order := patterns(rows)
 	binaries := make(map[string]string, len(order))
@@ -47,6 +54,7 @@ func measure(ctx context.Context, rows []row, count int, benchtime time.Duration
 			cmd := exec.CommandContext(ctx, binaries[pkg],
 				"-test.run=^$", "-test.bench="+patterns[pkg], "-test.benchtime="+benchtime.String())
 			cmd.Dir = filepath.FromSlash(pkg)
+			cmd.Env = append(os.Environ(), keepEnv+"="+dir)
 			var stdout, stderr bytes.Buffer
 			cmd.Stdout, cmd.Stderr = &stdout, &stderr
 			if err := cmd.Run(); err != nil {

@@ -13,6 +13,46 @@ var rows = []row{
 		pkg:  "./storage/badger", of: "BenchmarkApply256", unit: "applies/commit",
 		atLeast: 20,
 	},
+	{ // linear in K: an account of a long page costs no more than one of a short page
+		name: "Each of 1,000 listed accounts against each of 10",
+		pkg:  "./core", of: "BenchmarkList/of=1000000/accounts=1000", over: "BenchmarkList/of=1000000/accounts=10", unit: "ns/account",
+		atMost: 1.3,
+	},
+	{
+		name: "List 10 among 1,000,000 against 10,000",
+		pkg:  "./core", of: "BenchmarkList/of=1000000/accounts=10", over: "BenchmarkList/of=10000/accounts=10",
+		atMost: 1.3,
+	},
+	{
+		name: "List 1,000 among 1,000,000 against 10,000",
+		pkg:  "./core", of: "BenchmarkList/of=1000000/accounts=1000", over: "BenchmarkList/of=10000/accounts=1000",
+		atMost: 1.3,
+	},
+	{
+		name: "Applies of a connect with a key",
+		pkg:  "./core", of: "BenchmarkAddKey", unit: "applies/connect",
+		atMost: 1,
+	},
+	{ // one claims the session before the code is spent, one stores everything else
+		name: "Applies of an OAuth callback",
+		pkg:  "./core", of: "BenchmarkCallback", unit: "applies/callback",
+		atMost: 2,
+	},
+	{ // 256 writers with events reach at least 0.8 of what 256 without reach, where they write what a connect writes
+		name: "Connects with events against without",
+		pkg:  "./core/internal/eventlog", of: "BenchmarkWritersWithEvents/connect", over: "BenchmarkWriters/connect",
+		atMost: 1.25,
+	},
+	{ // the same while the events are numbered
+		name: "Connects with numbered events against without",
+		pkg:  "./core/internal/eventlog", of: "BenchmarkWritersWithEventsSequenced/connect", over: "BenchmarkWriters/connect",
+		atMost: 1.25,
+	},
+	{ // writers of events meet no more than writers of anything else
+		name: "An event against any second record",
+		pkg:  "./core/internal/eventlog", of: "BenchmarkWritersWithEvents/small", over: "BenchmarkWritersWithRecord/small",
+		atMost: 1.25,
+	},
 }
 
 // row is one promise about the benchmarks of one package: a ratio of two, or a figure of one. It has one bound.
