@@ -136,10 +136,16 @@ func (e *Engine) commit(ctx context.Context, g *grant, also func(tx *sealed.Tx, 
 		if g.session != "" && e.tables.sessions.Conflicted(err, g.session) {
 			return record, fmt.Errorf("%w: it ended in the meantime; start again", ErrSession)
 		}
-		if err := pause(ctx, rand.N(time.Duration(min(try, 20)+1)*time.Millisecond)); err != nil {
+		if err := again(ctx, try); err != nil {
 			return record, err
 		}
 	}
+}
+
+// again waits a moment before a change that lost is tried once more, so that those who want the same do not keep
+// disturbing each other.
+func again(ctx context.Context, try int) error {
+	return pause(ctx, rand.N(time.Duration(min(try, 20)+1)*time.Millisecond))
 }
 
 func (e *Engine) tryCommit(ctx context.Context, g *grant, also func(*sealed.Tx, string)) (credentialRecord, error) {

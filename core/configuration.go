@@ -238,7 +238,7 @@ func (u *User) createConfiguration(ctx context.Context, sel Selector, in Configu
 			return none, err
 		}
 	}
-	for {
+	for try := 0; ; try++ {
 		first, err := u.readConfiguration(ctx, id, "", actNone)
 		if err != nil {
 			return none, err
@@ -272,6 +272,9 @@ func (u *User) createConfiguration(ctx context.Context, sel Selector, in Configu
 		if err := u.commitConfiguration(ctx, tx, &first); !conflicted(err) {
 			return record.public(first.p, id, rev), err
 		}
+		if err := again(ctx, try); err != nil {
+			return none, err
+		}
 	}
 }
 
@@ -292,7 +295,7 @@ func (u *User) updateConfiguration(ctx context.Context, sel Selector, in Configu
 	if err != nil {
 		return none, err
 	}
-	for {
+	for try := 0; ; try++ {
 		c, err := u.readConfiguration(ctx, found.credential.ID, found.record.ID, actWriteConfiguration)
 		switch {
 		case err != nil:
@@ -327,6 +330,9 @@ func (u *User) updateConfiguration(ctx context.Context, sel Selector, in Configu
 		if err := u.commitConfiguration(ctx, tx, &c); !conflicted(err) {
 			return next.public(c.p, c.credential.ID, rev), err
 		}
+		if err := again(ctx, try); err != nil {
+			return none, err
+		}
 	}
 }
 
@@ -350,7 +356,7 @@ func (u *User) deleteConfiguration(ctx context.Context, sel Selector) error {
 	if err != nil {
 		return err
 	}
-	for {
+	for try := 0; ; try++ {
 		c, err := u.readConfiguration(ctx, found.credential.ID, found.record.ID, actWriteConfiguration)
 		if err != nil {
 			return err
@@ -367,6 +373,9 @@ func (u *User) deleteConfiguration(ctx context.Context, sel Selector) error {
 		}
 		u.tellConfiguration(tx, EventConfigurationDeleted, &c.credential, &c.record, c.rev+1, map[string]string{"externalId": c.record.ExternalID})
 		if err := u.commitConfiguration(ctx, tx, &first); !conflicted(err) {
+			return err
+		}
+		if err := again(ctx, try); err != nil {
 			return err
 		}
 	}
@@ -397,7 +406,7 @@ func (r *configurationRecord) public(p *provider, credential string, rev storage
 func names(change map[string]any) string {
 	keys := slices.Sorted(maps.Keys(change))
 	for i := range keys {
-		keys[i] = clip(keys[i])
+		keys[i] = short(keys[i]) // as they are: whoever shows an event escapes them
 	}
 	return strings.Join(keys, ",")
 }

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/polycred/polycred/core"
@@ -543,5 +544,20 @@ func TestConfigurationForgedIndex(t *testing.T) {
 	w.forge('f', 2, []string{inbox.ID, bob.ID})
 	if got, err := w.engine.User("u").Configuration(t.Context(), core.Selector{Configuration: inbox.ID, Credential: ada.ID}); err != nil || got.ID != inbox.ID {
 		t.Errorf("Configuration() beside its account = %s, %v, want %s", got.ID, err, inbox.ID)
+	}
+}
+
+// The event of a change can be read whatever its keys are: names that are cut stay valid UTF-8.
+func TestConfigurationEventOfLongNames(t *testing.T) {
+	t.Parallel()
+	w, ada := configured(t, nil)
+	key := "x" + strings.Repeat("ä", 40)
+	if _, err := w.engine.User("u").UpdateConfiguration(t.Context(), core.Selector{Credential: ada.ID}, core.ConfigurationUpdate{Meta: map[string]any{key: 1}}); err != nil {
+		t.Fatal(w.note(err))
+	}
+	events := w.events(0)
+	last := events[len(events)-1]
+	if meta := last.Details["meta"]; last.Kind != core.EventConfigurationUpdated || !strings.HasPrefix(key, strings.TrimSuffix(meta, "…")) || meta == "" || !utf8.ValidString(meta) {
+		t.Errorf("event %v, want the update, with the beginning of the key", last)
 	}
 }

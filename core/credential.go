@@ -137,7 +137,7 @@ func (r *tokenRecord) usable() error {
 	case StatusValid:
 		return nil
 	case StatusPending:
-		return fmt.Errorf("credential %s: %w", r.ID, ErrPending)
+		return fmt.Errorf("credential %s: %w: CompleteSetup takes what is missing", r.ID, ErrPending)
 	default:
 		return fmt.Errorf("credential %s: %w", r.ID, ErrReconnect)
 	}

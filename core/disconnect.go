@@ -25,7 +25,7 @@ func (u *User) Disconnect(ctx context.Context, sel Selector) error {
 }
 
 func (u *User) disconnect(ctx context.Context, id string) error {
-	for {
+	for try := 0; ; try++ {
 		record, rev, err := u.record(ctx, id)
 		if err == nil {
 			err = u.allow(actWrite, &record)
@@ -38,6 +38,9 @@ func (u *User) disconnect(ctx context.Context, id string) error {
 			return err
 		}
 		if err := u.e.kernel.Commit(ctx, tx); !conflicted(err) {
+			return err
+		}
+		if err := again(ctx, try); err != nil {
 			return err
 		}
 	}

@@ -308,15 +308,14 @@ func (c *consumer) life() {
 	ctx, kill := context.WithTimeout(c.Context(), time.Minute)
 	defer kill()
 	left, how := 1+rand.IntN(40), rand.IntN(3)
-	if how == 0 { // at any moment, by somebody else
-		at := c.cursor + uint64(left)
-		go func() {
-			for range c.e.Subscribe(ctx, at) {
-				break
-			}
+	deadly := make(chan struct{})
+	go func() { // somebody else, who does not wait for a good moment
+		select {
+		case <-deadly:
 			kill()
-		}()
-	}
+		case <-ctx.Done():
+		}
+	}()
 	for ev, err := range c.e.Subscribe(ctx, c.cursor) {
 		if err != nil {
 			if !errors.Is(err, context.Canceled) {
@@ -330,7 +329,10 @@ func (c *consumer) life() {
 		if c.again != 0 && ev.Number != c.again {
 			c.Fatalf("got event %d, want %d once more, and only that", ev.Number, c.again)
 		}
-		if left--; left == 0 && how == 1 {
+		if left--; left == 0 && how == 0 {
+			close(deadly)
+		}
+		if left == 0 && how == 1 {
 			kill() // between getting it and storing the cursor
 			c.again = ev.Number
 			return

@@ -19,9 +19,9 @@ type outcome struct {
 var outcomes = []outcome{
 	{ErrAlreadyConnected, "already_connected", "An account of this integration is already connected. Manage the connected account, or choose to add another one."},
 	{ErrAmbiguous, "ambiguous", "Several connected accounts fit. Choose which one is meant."},
-	{ErrAccountMismatch, "account_mismatch", "You signed in with another account than the one to reconnect. Try again and choose the same account, or add the other one as a new account."},
+	{ErrAccountMismatch, "account_mismatch", "You signed in with another account than the one to reconnect. Try again and sign in with that one."},
 	{ErrAccountConnected, "account_connected", "This account is connected already. Choose another account, or manage the connected one."},
-	{ErrExternalID, "external_id", "This label belongs to another connection. Choose another label."},
+	{ErrExternalID, "external_id", "This name belongs to another account, or this account has another one already. Choose another name, or leave it out."},
 	{ErrHiddenConflict, "hidden_conflict", "This account cannot be connected here. Ask whoever manages the connected accounts."},
 	{ErrPermission, "permission", "You are not allowed to do this. Ask whoever manages the connected accounts."},
 	{ErrTooMany, "too_many", "There are too many of these already. Remove one first."},

@@ -62,7 +62,7 @@ func (u *User) password(ctx context.Context, sel Selector, field string) (crypto
 	case !declared:
 		return none, invalid(group+"."+clip(input), "is no input of type password")
 	case !set:
-		return none, fmt.Errorf("its value: %w", ErrNotFound)
+		return none, fmt.Errorf("none is set: %w", ErrNotFound)
 	}
 	tx := u.e.db.Begin(ctx)
 	u.tellConfiguration(tx, EventPasswordRead, &c.credential, &c.record, 0, map[string]string{"input": field})

@@ -374,13 +374,18 @@ func valueError(err error) error {
 
 // clip makes what came from outside fit for an error text: short, on one line, and in valid UTF-8.
 func clip(s string) string {
-	if len(s) > maxName {
-		s = s[:maxName] + "…"
-	}
-	s = strings.ToValidUTF8(s, "\uFFFD")
+	s = strings.ToValidUTF8(short(s), "\uFFFD")
 	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		quoted := strconv.Quote(s)
 		s = quoted[1 : len(quoted)-1]
+	}
+	return s
+}
+
+// short cuts what is long, between two characters.
+func short(s string) string {
+	if len(s) > maxName {
+		return strings.ToValidUTF8(s[:maxName], "") + "…"
 	}
 	return s
 }

@@ -44,7 +44,7 @@ func (u *User) rename(ctx context.Context, sel Selector, in RenameInput) (creden
 	if err != nil {
 		return none, err
 	}
-	for {
+	for try := 0; ; try++ {
 		record, rev, err := u.record(ctx, id)
 		if err == nil {
 			err = u.allow(actWrite, &record)
@@ -78,6 +78,9 @@ func (u *User) rename(ctx context.Context, sel Selector, in RenameInput) (creden
 		u.tell(tx, EventRenamed, "request", &record, next, details)
 		if err := u.e.kernel.Commit(ctx, tx); !conflicted(err) {
 			return record, err
+		}
+		if err := again(ctx, try); err != nil {
+			return none, err
 		}
 	}
 }

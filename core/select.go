@@ -112,6 +112,9 @@ func (u *User) byExternalID(ctx context.Context, integration, externalID string)
 // selectorID cleans an external id that stands in a field of a selector.
 func selectorID(field, externalID string) (string, error) {
 	clean, err := cleanExternalID(externalID)
+	if err != nil && strings.TrimSpace(externalID) == "" {
+		return "", invalid(field, "is empty: leave it out, or name one")
+	}
 	if err != nil {
 		return "", invalid(field, strings.TrimPrefix(err.Error(), ErrInvalid.Error()+": externalId "))
 	}
@@ -151,7 +154,7 @@ func (u *User) only(ctx context.Context, integration string) (string, error) {
 	case ended > 0:
 		return "", fmt.Errorf("%w: every account of %s has lost its authorisation", ErrReconnect, integration)
 	case pending > 0:
-		return "", fmt.Errorf("%w: the account of %s", ErrPending, integration)
+		return "", fmt.Errorf("the account of %s: %w: CompleteSetup takes what is missing", integration, ErrPending)
 	}
 	return "", u.e.notConnected(ctx, integration)
 }

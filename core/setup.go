@@ -7,7 +7,8 @@ import (
 )
 
 // CompleteSetup gives values for Integration.Setup to the account that sel names, and returns it. Values merge: nil takes
-// one away, the others stay. Once each required one has a value, a PENDING account becomes VALID; a VALID one stays so.
+// one away, the others stay. A PENDING account becomes VALID, and takes only what completes it: all that it misses, at
+// once. A VALID one stays so, and lets no required value be taken away.
 // Errors: those of User.Credential, InputError naming "setup." and the input, ErrPermission.
 func (u *User) CompleteSetup(ctx context.Context, sel Selector, change map[string]any) (Credential, error) {
 	record, err := u.completeSetup(ctx, sel, change)
@@ -24,7 +25,7 @@ func (u *User) completeSetup(ctx context.Context, sel Selector, change map[strin
 	if err != nil {
 		return none, err
 	}
-	for {
+	for try := 0; ; try++ {
 		record, rev, err := u.record(ctx, id)
 		if err == nil {
 			err = u.allow(actWrite, &record)
@@ -65,6 +66,9 @@ func (u *User) completeSetup(ctx context.Context, sel Selector, change map[strin
 		u.tell(tx, kind, "setup", &record, next, details)
 		if err := e.kernel.Commit(ctx, tx); !conflicted(err) {
 			return record, err
+		}
+		if err := again(ctx, try); err != nil {
+			return none, err
 		}
 	}
 }

@@ -29,7 +29,7 @@ func measure(ctx context.Context, rows []row, count int, benchtime time.Duration
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // a leftover in the temporary directory harms nobody
+	defer os.RemoveAll(dir)                       //nolint:errcheck // a leftover in the temporary directory harms nobody
 	if dir, err = filepath.Abs(dir); err != nil { // benchmarks run in the directories of their packages
 		return nil, err
 	}

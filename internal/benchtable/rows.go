@@ -40,12 +40,7 @@ var rows = []row{
 	},
 	{ // 256 writers with events reach at least 0.8 of what 256 without reach, where they write what a connect writes
 		name: "Connects with events against without",
-		pkg:  "./core/internal/eventlog", of: "BenchmarkWritersWithEvents/connect", over: "BenchmarkWriters/connect",
-		atMost: 1.25,
-	},
-	{ // the same while the events are numbered
-		name: "Connects with numbered events against without",
-		pkg:  "./core/internal/eventlog", of: "BenchmarkWritersWithEventsSequenced/connect", over: "BenchmarkWriters/connect",
+		pkg:  "./core", of: "BenchmarkEvents", unit: "times",
 		atMost: 1.25,
 	},
 	{ // writers of events meet no more than writers of anything else
