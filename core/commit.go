@@ -233,9 +233,15 @@ func (e *Engine) announce(ctx context.Context, tx *sealed.Tx, g *grant, old, rec
 		if g.key {
 			cause = "key"
 		}
-		details["externalId"], details["owner"] = record.ExternalID, record.Owner
+		details["owner"] = record.Owner
 	case ProviderAccount(old.Account).Known() && !ProviderAccount(old.Account).Same(g.account):
 		details["account"] = "replaced"
+	}
+	if record.ExternalID != old.ExternalID {
+		details["externalId"] = record.ExternalID
+	}
+	if record.Label != old.Label {
+		details["label"] = record.Label
 	}
 	g.by.tell(tx, kind, cause, record, rev, details)
 	switch {

@@ -1,16 +1,19 @@
 package core_test
 
 import (
+	"context"
 	"errors"
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/polycred/polycred/core"
 	"github.com/polycred/polycred/core/coretest"
 	"github.com/polycred/polycred/storage"
+	"github.com/polycred/polycred/storage/memory"
 )
 
 // pending begins a session that ends at a page of the application.
@@ -252,10 +255,14 @@ func TestSecurity7_ProviderInitiated(t *testing.T) {
 			t.Errorf("an installation of another account = %+v, %v, want it added", third, err)
 		}
 		g.wantAccounts("ada", "bob")
+		stored := len(g.sessionItems())
 		_, err = g.acme("").CompleteConnect(t.Context(), core.CompleteInput{
 			Integration: calendar, Code: g.installation("cyd"), RedirectURL: appPage, Values: url.Values{"state": {"canary-state"}},
 		})
 		g.wantErr("an installation with a state", err, core.ErrSession)
+		if got := len(g.sessionItems()); got != stored {
+			t.Errorf("%d sessions are stored after one that was refused, want %d", got, stored)
+		}
 		if _, err := g.complete(g.acme(""), g.installation("cyd")); err != nil {
 			t.Errorf("an installation after one that was refused = %v", err)
 		}
@@ -293,12 +300,46 @@ func TestSecurity7_ProviderInitiated(t *testing.T) {
 		code := g.installation("ada")
 		g.sameOutcome(64, func(int) (*core.ConnectResult, error) { return g.complete(g.acme("ada"), code) })
 	})
+	t.Run("twice, the second before the first is stored", func(t *testing.T) {
+		t.Parallel()
+		store := &interrupted{Store: memory.New()}
+		g := newGate(t, store, nil)
+		g.provider.Set(ignorePKCE)
+		g.world.change(on)
+		code := g.installation("ada")
+		var inner *core.ConnectResult
+		do := func() {
+			var err error
+			if inner, err = g.complete(g.acme("ada"), code); err != nil {
+				t.Errorf("the second = %v", err)
+			}
+		}
+		store.next.Store(&do)
+		outer, err := g.complete(g.acme("ada"), code)
+		if err != nil || inner == nil || outer.Credential.ID != inner.Credential.ID || !outer.Replayed {
+			t.Errorf("the first = %+v, %v, want the outcome of the second, %+v", outer, err, inner)
+		}
+		g.wantExchanges(1)
+	})
 	t.Run("with keys", func(t *testing.T) {
 		t.Parallel()
 		g := newGate(t, nil, nil)
 		_, err := g.acme("").CompleteConnect(t.Context(), core.CompleteInput{Integration: "mail", Code: "x", RedirectURL: appPage})
 		g.wantErr("an integration with keys", err, core.ErrSession)
 	})
+}
+
+// interrupted is a store in which something else happens just before the next Apply.
+type interrupted struct {
+	storage.Store
+	next atomic.Pointer[func()]
+}
+
+func (s *interrupted) Apply(ctx context.Context, b storage.Batch) error {
+	if do := s.next.Swap(nil); do != nil {
+		(*do)()
+	}
+	return s.Store.Apply(ctx, b)
 }
 
 // sameOutcome does something many times at once, which has to connect one account with one exchange, and tell all the same.

@@ -322,7 +322,9 @@ func (u *User) updateConfiguration(ctx context.Context, sel Selector, in Configu
 			if err := u.renameConfiguration(ctx, tx, &c, &next, *in.ExternalID); err != nil {
 				return none, err
 			}
-			details["externalId"] = next.ExternalID
+			if next.ExternalID != c.record.ExternalID {
+				details["changed"], details["externalId"] = "externalId", next.ExternalID
+			}
 		}
 		u.e.putPasswords(tx, u.id, c.credential.ID, &next, merged.Secrets, secretsRev)
 		rev := u.e.tables.configurations.Put(tx, &next, c.rev, u.id, c.credential.ID, next.ID)

@@ -245,7 +245,7 @@ func (c *crowd) configure(u *User, integration string) {
 	case 2:
 		change := ConfigurationUpdate{Settings: secret(map[string]any{"folder": one("a", "b")}), Meta: map[string]any{one("m", "n"): rand.IntN(9)}}
 		if !some.Default && rand.IntN(2) == 0 {
-			external := one("p", "q", "r")
+			external := one("p", "q", "r", "")
 			change.ExternalID = &external
 		}
 		_, err = u.UpdateConfiguration(ctx, sel, change)
@@ -266,13 +266,13 @@ func (c *crowd) connect(u *User, integration string) {
 	}
 	if integration == "keys" {
 		_, err := u.AddKey(ctx, KeyInput{
-			Integration: integration, Key: crypto.NewSecret("key-" + who), AllowMultiple: multiple, Into: into, ExternalID: external,
+			Integration: integration, Key: crypto.NewSecret("key-" + who), AllowMultiple: multiple, Into: into, ExternalID: external, Label: one("", "Ada", "Bob"),
 		})
 		c.note("add key", err)
 		return
 	}
 	session, err := u.Connect(ctx, ConnectInput{
-		Integration: integration, AllowMultiple: multiple, Into: into, ExternalID: external, Browser: "b",
+		Integration: integration, AllowMultiple: multiple, Into: into, ExternalID: external, Label: one("", "Ada", "Bob"), Browser: "b",
 	})
 	c.note("connect", err)
 	if err != nil {

@@ -1,6 +1,7 @@
 package core
 
 import (
+	gocmp "cmp"
 	"maps"
 	"strings"
 
@@ -20,13 +21,12 @@ type story struct {
 	accounts     map[string]*told
 	integrations map[string]bool
 	revisions    map[string]uint64 // of credentials and configurations
-	vague        map[string]bool   // accounts whose external id an event left open
 }
 
 // replay goes through the log from the beginning: it has to end with the accounts that are there.
 func (c *crowd) replay() {
 	c.Helper()
-	s := story{crowd: c, accounts: map[string]*told{}, integrations: map[string]bool{}, revisions: map[string]uint64{}, vague: map[string]bool{}}
+	s := story{crowd: c, accounts: map[string]*told{}, integrations: map[string]bool{}, revisions: map[string]uint64{}}
 	number := uint64(0)
 	for {
 		entries, err := c.e.kernel.Events().Read(c.Context(), number, 0)
@@ -88,16 +88,13 @@ func (s *story) tell(ev *Event) {
 	switch ev.Kind {
 	case EventConnected:
 		s.accounts[ev.Credential] = &told{
-			User: ev.User, Integration: ev.Integration, ExternalID: ev.Details["externalId"],
+			User: ev.User, Integration: ev.Integration, ExternalID: ev.Details["externalId"], Label: ev.Details["label"],
 			Status: Status(ev.Details["status"]), Configurations: map[string]string{},
 		}
 	case EventReconnected:
 		account.Status = Status(ev.Details["status"])
-		if id := ev.Details["externalId"]; id != "" {
-			account.ExternalID = id
-		} else if ev.Cause != "into" && account.ExternalID == "" {
-			s.vague[ev.Credential] = true // it may have got one, which is not told
-		}
+		account.ExternalID = gocmp.Or(ev.Details["externalId"], account.ExternalID)
+		account.Label = gocmp.Or(ev.Details["label"], account.Label)
 	case EventCompleted:
 		account.Status = StatusValid
 	case EventInvalidated:
@@ -105,7 +102,7 @@ func (s *story) tell(ev *Event) {
 	case EventRenamed:
 		s.renamed(ev, account)
 	case EventDisconnected:
-		if ev.Details["externalId"] != account.ExternalID && !s.vague[ev.Credential] {
+		if ev.Details["externalId"] != account.ExternalID {
 			s.Errorf("%s: its external id was %q", ev, account.ExternalID)
 		}
 		delete(s.accounts, ev.Credential)
@@ -121,11 +118,10 @@ func (s *story) renamed(ev *Event, account *told) {
 		case "label":
 			account.Label = ev.Details["label"]
 		case "externalId":
-			if ev.Details["previousExternalId"] != account.ExternalID && !s.vague[ev.Credential] {
+			if ev.Details["previousExternalId"] != account.ExternalID {
 				s.Errorf("%s: its external id was %q", ev, account.ExternalID)
 			}
 			account.ExternalID = ev.Details["externalId"]
-			delete(s.vague, ev.Credential)
 		default:
 			s.Errorf("%s: it tells of a change of %q", ev, what)
 		}
@@ -146,8 +142,8 @@ func (s *story) configured(ev *Event, account *told) {
 		if !there && !isDefault {
 			s.Errorf("%s: it is not there", ev)
 		}
-		if id := ev.Details["externalId"]; id != "" {
-			account.Configurations[ev.Configuration] = id
+		if ev.Details["changed"] == "externalId" {
+			account.Configurations[ev.Configuration] = ev.Details["externalId"]
 		}
 	case EventConfigurationDeleted:
 		if !there || ev.Details["externalId"] != before {
@@ -175,9 +171,6 @@ func (s *story) compare(user string, r *credentialRecord) {
 	if account == nil {
 		s.Errorf("no event tells of credential %s", r.ID)
 		return
-	}
-	if s.vague[r.ID] {
-		account.ExternalID = is.ExternalID
 	}
 	if diff := cmp.Diff(is, *account); diff != "" {
 		s.Errorf("credential %s differs from what the events tell (-is +told):\n%s", r.ID, diff)

@@ -66,11 +66,11 @@ type EventKind string
 // The kinds. What is not named for a kind stays empty; Result is "ok" where nothing else is said.
 const (
 	// EventConnected: a new credential is there. Cause: "connect" (over OAuth) or "key". Details: "status" (VALID, or
-	// PENDING), "externalId" and "owner" where it has them.
+	// PENDING), "externalId", "label" and "owner" where it has them.
 	EventConnected EventKind = "credential.connected"
 	// EventReconnected: a credential was authorised anew. Cause: "into" (it was named), "ended" (it was the only one, and
-	// INVALID), "same_account" (its account was connected once more). Details: "status"; "account": "replaced" when
-	// another provider account answered, which the integration allowed.
+	// INVALID), "same_account" (its account was connected once more). Details: "status"; "externalId" and "label" where it
+	// was given that by this; "account": "replaced" when another provider account answered, which the integration allowed.
 	EventReconnected EventKind = "credential.reconnected"
 	// EventCompleted: all that was missing from a PENDING credential has been given; it is VALID now. Cause: "setup".
 	EventCompleted EventKind = "credential.completed"
@@ -99,7 +99,7 @@ const (
 	// EventConfigurationCreated: Cause: "request". Details: "externalId" where it has one.
 	EventConfigurationCreated EventKind = "configuration.created"
 	// EventConfigurationUpdated: Cause: "request". Details: "settings" and "meta", the names of what changed, separated by
-	// commas; "externalId" when that changed.
+	// commas; "changed": "externalId" when that changed, and then "externalId", what it is now, where it has one.
 	EventConfigurationUpdated EventKind = "configuration.updated"
 	// EventConfigurationDeleted: Cause: "request". Details: "externalId" where it had one. Configurations that go with
 	// their credential have no event of their own.

@@ -154,7 +154,7 @@ func TestEventKinds(t *testing.T) {
 	work = result.Credential
 	sel := core.Selector{Credential: work.ID}
 	s.tells("connecting", func() error { return nil }, told(core.EventConnected, "connect", map[string]string{
-		"status": "PENDING", "externalId": "work", "owner": "pat",
+		"status": "PENDING", "externalId": "work", "label": "Work", "owner": "pat",
 	}))
 	s.tells("the callback again", func() error {
 		_, err := e.Callback(ctx, callback)
@@ -210,7 +210,7 @@ func TestEventKinds(t *testing.T) {
 	key = s.mail(s.narrow("", "all", may(everything...)), "cyd", core.KeyInput{Label: "Mail"})
 	s.tells("connecting with a key", func() error { return nil }, core.Event{
 		Kind: core.EventConnected, Actor: core.Actor{Type: core.ActorUser, TokenID: "token of all"}, User: "acme", Integration: "mail",
-		Credential: key.ID, Revision: changed, Cause: "key", Result: "ok", Details: map[string]string{"status": "VALID"},
+		Credential: key.ID, Revision: changed, Cause: "key", Result: "ok", Details: map[string]string{"status": "VALID", "label": "Mail"},
 	})
 	s.tells("disconnecting what nobody shares", func() error { return s.acme("").Disconnect(ctx, core.Selector{Credential: key.ID}) }, core.Event{
 		Kind: core.EventDisconnected, Actor: core.Actor{Type: core.ActorUser}, User: "acme", Integration: "mail",
@@ -279,7 +279,7 @@ func (s *story) configurations(sel core.Selector, pat *core.User, told func(core
 	s.tells("renaming a configuration", func() error {
 		_, err := pat.UpdateConfiguration(ctx, sel, core.ConfigurationUpdate{ExternalID: new("other")})
 		return err
-	}, of(core.EventConfigurationUpdated, map[string]string{"externalId": "other"}))
+	}, of(core.EventConfigurationUpdated, map[string]string{"changed": "externalId", "externalId": "other"}))
 	deleted := of(core.EventConfigurationDeleted, map[string]string{"externalId": "other"})
 	deleted.Revision = extra.Revision + 2
 	s.tells("deleting a configuration", func() error { return pat.DeleteConfiguration(ctx, sel) }, deleted)

@@ -213,6 +213,15 @@ func TestSecurity9_Connect(t *testing.T) {
 			in:     core.ConnectInput{AllowMultiple: true, ExternalID: "work"}, start: core.ErrPermission,
 		},
 		{
+			name: "the same, once the account answered", before: func(g *gate) {
+				g.mustFlow(g.acme("ada"), "ada", core.ConnectInput{})
+			},
+			policy: func(a core.Action, to core.Thing) bool {
+				return a == core.ActRead || to.Credential == "" || to.ExternalID == ""
+			},
+			in: core.ConnectInput{AllowMultiple: true, ExternalID: "work"}, login: "ada", want: core.ErrPermission,
+		},
+		{
 			name: "the rights were taken back in between", before: func(*gate) {}, login: "ada",
 			between: func(g *gate, _ core.May) { g.policies.Set("ada's", may(core.ActRead)) },
 			want:    core.ErrPermission,
@@ -354,7 +363,9 @@ func TestSecurity9_Rename(t *testing.T) {
 		t.Errorf("accounts = %+v, want both as they were", got)
 	}
 	// Out of its own reach, or into it.
-	work := g.narrow("ada", "work", only(func(to core.Thing) bool { return to.ExternalID == "work" }))
+	work := g.narrow("ada", "work", func(a core.Action, to core.Thing) bool {
+		return to.ExternalID == "work" || a == core.ActRead && to.ExternalID != "home"
+	})
 	for _, name := range []string{"other", ""} {
 		_, err := work.Rename(t.Context(), core.Selector{Credential: ada.ID}, core.RenameInput{ExternalID: &name})
 		g.wantErr(fmt.Sprintf("Rename to %q, out of reach", name), err, core.ErrPermission)

@@ -50,18 +50,45 @@ var (
 	}()
 )
 
-// encode writes the format byte and the record that v points to.
-func encode(format int, v any) ([]byte, error) {
+// encode writes the format byte and the record that v points to. What could never be read again is not written: what is
+// too deep or too long, and, where a record holds an any, a map in it whose keys are no texts.
+func encode(format int, v any, holdsAny bool) ([]byte, error) {
 	body, err := encoder.Marshal(v)
-	if err != nil {
-		return nil, err
+	switch {
+	case err != nil:
+	case holdsAny:
+		err = decoder.Unmarshal(body, reflect.New(reflect.TypeOf(v).Elem()).Interface())
+	default:
+		err = decoder.Wellformed(body)
 	}
-	// What could never be read again is not written: too deep, too long, or a map in an any whose keys are no texts.
-	if err := decoder.Unmarshal(body, reflect.New(reflect.TypeOf(v).Elem()).Interface()); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	out := make([]byte, 0, 1+len(body))
 	return append(append(out, byte(format)), body...), nil
+}
+
+// holdsAny reports whether a value of type t may hold one of a type that only the value knows.
+func holdsAny(t reflect.Type, seen map[reflect.Type]bool) bool {
+	if seen[t] {
+		return false
+	}
+	seen[t] = true
+	switch t.Kind() {
+	case reflect.Interface:
+		return true
+	case reflect.Pointer, reflect.Slice, reflect.Array:
+		return holdsAny(t.Elem(), seen)
+	case reflect.Map:
+		return holdsAny(t.Key(), seen) || holdsAny(t.Elem(), seen)
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if holdsAny(t.Field(i).Type, seen) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // decode reads what encode wrote under any format up to the one that is known.

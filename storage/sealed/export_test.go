@@ -1,6 +1,8 @@
 package sealed
 
 import (
+	"reflect"
+
 	"github.com/google/uuid"
 	"github.com/polycred/polycred/storage"
 )
@@ -23,7 +25,9 @@ func Elsewhere(db *DB, store storage.Store, id, project string) *DB {
 }
 
 // Encode and Decode are the codec of records, without the sealing.
-func Encode(format int, v any) ([]byte, error) { return encode(format, v) }
+func Encode(format int, v any) ([]byte, error) {
+	return encode(format, v, holdsAny(reflect.TypeOf(v), map[reflect.Type]bool{}))
+}
 
 // Decode undoes Encode.
 func Decode(table string, known int, plain []byte, v any) error {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 
 	"github.com/polycred/polycred/crypto"
 	"github.com/polycred/polycred/storage"
@@ -22,8 +23,9 @@ type Spec struct {
 // and maps, slices and structs of them: a type that has only MarshalBinary or MarshalText to write itself with, such as
 // netip.Addr, would be stored empty. A Table may be used concurrently.
 type Table[T any] struct {
-	db   *DB
-	spec Spec
+	db       *DB
+	spec     Spec
+	holdsAny bool // T does
 }
 
 // NewTable returns the table of spec in db. It panics when the tag is taken or the spec incomplete.
@@ -32,7 +34,7 @@ func NewTable[T any](db *DB, spec Spec) *Table[T] {
 		panic(fmt.Sprintf("sealed: incomplete spec of table %q", spec.Name))
 	}
 	db.claim(spec.Tag, spec.Name)
-	return &Table[T]{db: db, spec: spec}
+	return &Table[T]{db: db, spec: spec, holdsAny: holdsAny(reflect.TypeFor[T](), map[reflect.Type]bool{})}
 }
 
 // Row is one record of a table. Rev 0 says that there is none; Value is then the zero value.
@@ -166,7 +168,7 @@ func (t *Table[T]) seal(k *keys, v *T, key []byte, rev storage.Rev) ([]byte, err
 	if err != nil {
 		return nil, err
 	}
-	plain, err := encode(t.spec.Format, v)
+	plain, err := encode(t.spec.Format, v, t.holdsAny)
 	if err != nil {
 		return nil, fmt.Errorf("encode: %w", err)
 	}
