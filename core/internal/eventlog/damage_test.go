@@ -46,7 +46,7 @@ func TestDamagedOutbox(t *testing.T) {
 	s := spec
 	s.Format = 2
 	db := w.open(t)
-	updated := process{eventlog.New[event](db, s), db}
+	updated := process{eventlog.New[event](db, s, nil), db}
 	wantMoved(t, updated, 2)
 	wantTexts(t, updated, 3, "damaged", "newer")
 }

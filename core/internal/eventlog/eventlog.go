@@ -2,7 +2,7 @@
 // nobody else uses, in the same Apply as its cause. A sequencer moves it to a log that is numbered without gaps, and the
 // number is the cursor of whoever reads.
 //
-//	events := eventlog.New[event](db, eventlog.Spec{Outbox: 'o', Entries: 'l', Head: 'h', Name: "event", Plane: sealed.Policy, Format: 1})
+//	events := eventlog.New[event](db, eventlog.Spec{Outbox: 'o', Entries: 'l', Head: 'h', Name: "event", Plane: sealed.Policy, Format: 1}, nil)
 //	events.Append(tx, &event{…})              // then tx.Commit, then events.Notify
 //	moved, err := events.Sequence(ctx)        // in the background, when Wake says so and from time to time
 //	entries, err := events.Read(ctx, after, 100)
@@ -63,6 +63,7 @@ type Log[T any] struct {
 	outbox  *sealed.Table[T]
 	entries *sealed.Table[T]
 	marks   *sealed.Table[mark]
+	stamp   func(v *T, id string)
 	now     func() time.Time
 	wake    chan struct{}
 
@@ -74,14 +75,16 @@ type Log[T any] struct {
 	changed chan struct{}
 }
 
-// New returns the log of s in db. It panics when a tag is taken or the spec incomplete.
-func New[T any](db *sealed.DB, s Spec) *Log[T] {
+// New returns the log of s in db. stamp is told the UUIDv7 that each record has had since Append, when it is numbered; nil
+// wants none. It panics when a tag is taken or the spec incomplete.
+func New[T any](db *sealed.DB, s Spec, stamp func(v *T, id string)) *Log[T] {
 	l := &Log[T]{
 		db:      db,
 		name:    s.Name,
 		outbox:  sealed.NewTable[T](db, sealed.Spec{Tag: s.Outbox, Name: s.Name + " outbox", Plane: s.Plane, Format: s.Format}),
 		entries: sealed.NewTable[T](db, sealed.Spec{Tag: s.Entries, Name: s.Name, Plane: s.Plane, Format: s.Format}),
 		marks:   sealed.NewTable[mark](db, sealed.Spec{Tag: s.Head, Name: s.Name + " mark", Plane: s.Plane, Format: 1}),
+		stamp:   stamp,
 		now:     s.Now,
 		wake:    make(chan struct{}, 1),
 		turn:    make(chan struct{}, 1),
@@ -100,8 +103,12 @@ func (l *Log[T]) Append(tx *sealed.Tx, v *T) {
 	l.outbox.Put(tx, v, 0, newKey())
 }
 
-// newKey returns the key of an outbox record: later ones of the same process sort behind it (RFC 9562 §6.2).
-func newKey() string { return uuid.Must(uuid.NewV7()).String() } // fails only when the system has no randomness
+// newKey returns the key of an outbox record, the 16 bytes of a UUIDv7: later ones of the same process sort behind it
+// (RFC 9562 §6.2).
+func newKey() string {
+	id := uuid.Must(uuid.NewV7()) // fails only when the system has no randomness
+	return string(id[:])
+}
 
 // Notify says that a transaction with records of this log was applied: Wake fires.
 func (l *Log[T]) Notify() {

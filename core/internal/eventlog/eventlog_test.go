@@ -86,7 +86,7 @@ func TestLayout(t *testing.T) {
 	if len(waits) != 1 || !strings.HasSuffix(waits[0], "=waits") {
 		t.Errorf("outbox = %v, want one record", waits)
 	}
-	if id, err := uuid.Parse(strings.TrimSuffix(waits[0], "=waits")); err != nil || id.Version() != 7 {
+	if id, err := uuid.FromBytes([]byte(strings.TrimSuffix(waits[0], "=waits"))); err != nil || id.Version() != 7 {
 		t.Errorf("outbox key = %v, want a UUIDv7", waits)
 	}
 	marks := sealed.NewTable[mark](db, marksSpec)

@@ -74,7 +74,7 @@ func (w *world) over(t testing.TB, store storage.Store) process {
 	s := spec
 	s.Now = w.clock.Now
 	db := w.openOver(t, store)
-	return process{eventlog.New[event](db, s), db}
+	return process{eventlog.New[event](db, s, nil), db}
 }
 
 // write appends an event and commits.

@@ -21,7 +21,7 @@ func ago(t *testing.T, d time.Duration) string {
 	for i := range 6 {
 		id[i] = byte(ms >> (40 - 8*i))
 	}
-	return id.String()
+	return string(id[:])
 }
 
 // Writers whose keys are older than what was moved already, or newer than anything that comes: late at most.

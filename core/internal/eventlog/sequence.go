@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/polycred/polycred/storage"
 	"github.com/polycred/polycred/storage/sealed"
 )
@@ -140,13 +141,16 @@ func (p *pass[T]) page(ctx context.Context, rows []row[T]) (left []error, err er
 }
 
 func leave(key []string, why error) error {
-	return fmt.Errorf("record %s stays in the outbox: %w", strings.Join(key, "/"), why)
+	return fmt.Errorf("record %x stays in the outbox: %w", strings.Join(key, "/"), why)
 }
 
 // move gives the next numbers to rows, in one batch.
 func (p *pass[T]) move(ctx context.Context, rows []sealed.Row[T]) error {
 	tx := p.db.Begin(ctx)
 	for i := range rows {
+		if id, err := uuid.FromBytes([]byte(rows[i].Key[0])); p.stamp != nil && err == nil {
+			p.stamp(&rows[i].Value, id.String())
+		}
 		p.entries.Put(tx, &rows[i].Value, 0, entryKey(p.newest+uint64(i)+1))
 		p.outbox.Delete(tx, storage.Any, rows[i].Key...) // see run
 	}

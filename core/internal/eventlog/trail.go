@@ -47,9 +47,9 @@ func (t *trail) end(moved int, err error) {
 	}
 }
 
-// keyAt returns a text that sorts before every UUIDv7 made at that time or later.
+// keyAt returns a key that sorts before every UUIDv7 made at that time or later.
 func keyAt(at time.Time) string {
 	var id uuid.UUID
 	binary.BigEndian.PutUint64(id[:], uint64(at.UnixMilli())<<16) // RFC 9562 §5.7: 48 bits of milliseconds come first
-	return id.String()
+	return string(id[:])
 }

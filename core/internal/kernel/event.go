@@ -3,15 +3,14 @@ package kernel
 import (
 	"context"
 
-	"github.com/google/uuid"
 	"github.com/polycred/polycred/core/internal/eventlog"
 	"github.com/polycred/polycred/storage/sealed"
 )
 
 // Event is an event as it is stored; package core documents its fields.
 type Event struct {
-	ID   string `cbor:"1,keyasint"`
-	Time int64  `cbor:"2,keyasint"` // milliseconds since 1970 UTC
+	ID   string `cbor:"1,keyasint,omitempty"` // a UUIDv7, once it is numbered
+	Time int64  `cbor:"2,keyasint"`           // milliseconds since 1970 UTC
 	Kind string `cbor:"3,keyasint"`
 
 	Actor   string `cbor:"4,keyasint"`
@@ -29,9 +28,9 @@ type Event struct {
 	Details map[string]string `cbor:"22,keyasint,omitempty"`
 }
 
-// Emit adds an event to tx: it is told when tx is applied, by Commit. ID and Time are filled in.
+// Emit adds an event to tx: it is told when tx is applied, by Commit. Time is filled in.
 func (k *Kernel) Emit(tx *sealed.Tx, ev Event) {
-	ev.ID, ev.Time = uuid.Must(uuid.NewV7()).String(), k.now().UnixMilli()
+	ev.Time = k.now().UnixMilli()
 	k.events.Append(tx, &ev)
 }
 

@@ -50,7 +50,7 @@ type Kernel struct {
 func New(db *sealed.DB, now func() time.Time, log *slog.Logger) *Kernel {
 	return &Kernel{db: db, now: now, log: log, events: eventlog.New[Event](db, eventlog.Spec{
 		Outbox: 'o', Entries: 'l', Head: 'h', Name: "event", Plane: sealed.Policy, Format: 1, Now: now,
-	})}
+	}, func(ev *Event, id string) { ev.ID = id })}
 }
 
 // DB is where tables are kept. Tags of tables are one byte for all: lower case letters are the engine's.
