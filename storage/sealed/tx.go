@@ -1,6 +1,7 @@
 package sealed
 
 import (
+	"bytes"
 	"context"
 	"errors"
 
@@ -39,6 +40,29 @@ func (tx *Tx) fail(err error) {
 	if tx.err == nil {
 		tx.err = err
 	}
+}
+
+// Landed reports whether the transaction was applied, after Commit gave storage.ErrUnknownOutcome: whether a record is
+// there as it was sealed, which nobody else can have written. False may only mean "not yet", or that every record was
+// changed since; who then tries again under the same conditions loses to what landed late. Errors are those of the store.
+func (tx *Tx) Landed(ctx context.Context) (bool, error) {
+	var puts []storage.Put
+	var keys [][]byte
+	for _, put := range tx.batch.Puts {
+		if len(put.Value) > 0 { // entries of an index look alike, whoever made them
+			puts, keys = append(puts, put), append(keys, put.Key)
+		}
+	}
+	items, err := tx.db.store.GetMany(ctx, keys)
+	if err != nil {
+		return false, err
+	}
+	for i, item := range items {
+		if item.Rev == puts[i].Rev && bytes.Equal(item.Value, puts[i].Value) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // Commit applies everything or nothing. Errors: *storage.ConflictError (Table.Conflicted says whose), storage.ErrInvalid

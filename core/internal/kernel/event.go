@@ -2,10 +2,16 @@ package kernel
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"github.com/polycred/polycred/core/internal/eventlog"
+	"github.com/polycred/polycred/storage"
 	"github.com/polycred/polycred/storage/sealed"
 )
+
+// settleTime bounds finding out whether a transaction was applied.
+const settleTime = 5 * time.Second
 
 // Event is an event as it is stored; package core documents its fields.
 type Event struct {
@@ -34,9 +40,28 @@ func (k *Kernel) Emit(tx *sealed.Tx, ev Event) {
 	k.events.Append(tx, &ev)
 }
 
-// Commit is tx.Commit for a transaction with events in it: the sequencer of this process hears of them at once.
-func (k *Kernel) Commit(ctx context.Context, tx *sealed.Tx) error {
+// Apply is tx.Commit, but that the store's answer was lost (storage.ErrUnknownOutcome) is settled where that can be done:
+// the transaction was applied, or it counts as lost to somebody else, *storage.ConflictError, and is to be tried again on
+// what is there then.
+func (k *Kernel) Apply(ctx context.Context, tx *sealed.Tx) error {
 	err := tx.Commit(ctx)
+	if !errors.Is(err, storage.ErrUnknownOutcome) {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTime) // else nobody would ever know
+	defer cancel()
+	switch landed, unread := tx.Landed(ctx); {
+	case unread != nil:
+		return err
+	case landed:
+		return nil
+	}
+	return &storage.ConflictError{}
+}
+
+// Commit is Apply for a transaction with events in it: the sequencer of this process hears of them at once.
+func (k *Kernel) Commit(ctx context.Context, tx *sealed.Tx) error {
+	err := k.Apply(ctx, tx)
 	if err == nil {
 		k.events.Notify()
 	}
