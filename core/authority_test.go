@@ -42,6 +42,10 @@ var guarded = map[string]struct {
 		_, err := u.Rename(ctx, sel, core.RenameInput{Label: new("another label")})
 		return err
 	}},
+	"Setup": {need: []core.Action{core.ActRead}, do: func(ctx context.Context, u *core.User, sel core.Selector) error {
+		_, err := u.Setup(ctx, sel)
+		return err
+	}},
 	"CompleteSetup": {need: []core.Action{core.ActWrite}, do: func(ctx context.Context, u *core.User, sel core.Selector) error {
 		_, err := u.CompleteSetup(ctx, sel, map[string]any{"site": "north"})
 		return err

@@ -135,7 +135,7 @@ func (e *Engine) conclude(ctx context.Context, key string, values url.Values, fi
 		record.Spent = digest("code", values.Get("code"))
 		tx := e.db.Begin(ctx)
 		rev = e.tables.sessions.Put(tx, &record, rev, key)
-		if err := tx.Commit(ctx); conflicted(err) {
+		if err := e.kernel.Apply(ctx, tx); conflicted(err) {
 			continue // the same browser came twice at once
 		} else if err != nil {
 			return result, err

@@ -40,17 +40,44 @@ func (e *Engine) claimsOf(ctx context.Context, user, integration string, account
 	return claims, nil
 }
 
-// holders are the credentials that any of the claims names, oldest first.
-func holders(claims []claim) []string {
+// maxHolders is how many credentials of a user may stand for one provider account, where the integration allows several.
+const maxHolders = 256
+
+// named are the credentials that any of the claims names, oldest first.
+func named(claims []claim) []string {
 	var ids []string
+	seen := map[string]bool{}
 	for _, c := range claims {
 		for _, id := range c.record.Credentials {
-			if !slices.Contains(ids, id) {
+			if !seen[id] {
+				seen[id] = true
 				ids = append(ids, id)
 			}
 		}
 	}
 	return ids
+}
+
+// holders are the credentials that stand for an account, oldest first. A claim is believed only where the credential says
+// the same: one under a key of the index that not every process knew yet may be out of date.
+func (e *Engine) holders(ctx context.Context, user, integration string, account ProviderAccount, claims []claim) ([]credentialRecord, error) {
+	ids := named(claims)
+	keys := make([][]string, len(ids))
+	for i, id := range ids {
+		keys[i] = []string{user, id}
+	}
+	rows, err := e.tables.credentials.GetMany(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	var held []credentialRecord
+	for i := range rows {
+		r := &rows[i].Value
+		if rows[i].Rev != 0 && r.Integration == integration && ProviderAccount(r.Account).Same(account) {
+			held = append(held, *r)
+		}
+	}
+	return held, nil
 }
 
 // putClaims adds to tx that exactly these credentials hold the claims.
@@ -67,37 +94,44 @@ func (e *Engine) putClaims(tx *sealed.Tx, user, integration string, claims []cla
 
 // moveClaims makes the credential a holder of the account that answered, after rule 3 allowed that it is another one
 // than before.
-func (e *Engine) moveClaims(ctx context.Context, tx *sealed.Tx, p *provider, g *grant, old *credentialRecord, rev storage.Rev, claims []claim) error {
+func (e *Engine) moveClaims(ctx context.Context, tx *sealed.Tx, p *provider, g *grant, old *credentialRecord, rev storage.Rev, claims []claim, held []credentialRecord) error {
 	before := ProviderAccount(old.Account)
-	if rev != 0 && before.Known() && !before.Same(g.account) {
-		others := slices.DeleteFunc(holders(claims), func(id string) bool { return id == old.ID })
+	var ids []string
+	for i := range held {
+		ids = append(ids, held[i].ID)
+	}
+	switch {
+	case rev == 0 || before.Same(g.account):
+	case before.Known():
+		others := slices.DeleteFunc(held, func(r credentialRecord) bool { return r.ID == old.ID })
 		switch {
-		case len(others) > 0:
-			return g.elsewhere(ctx, others[0])
-		case p.OtherAccount != OtherAccountReplace:
+		case len(others) > 0 && (p.OtherAccount == OtherAccountReplace || g.by.sees(&others[0])):
+			return g.elsewhere(&others[0])
+		case p.OtherAccount != OtherAccountReplace: // whether or not somebody else has it, unseen
 			return fmt.Errorf("%w than the one of credential %s", ErrAccountMismatch, old.ID)
 		}
 		if err := e.dropClaims(ctx, tx, g.user, old); err != nil {
 			return err
 		}
+	case len(held) > 0 && p.SameAccount != SameAccountAllow:
+		return g.elsewhere(&held[0])
 	}
-	if rev != 0 && !before.Known() && len(holders(claims)) > 0 && p.SameAccount != SameAccountAllow {
-		return g.elsewhere(ctx, holders(claims)[0])
-	}
-	ids := holders(claims)
 	if !slices.Contains(ids, old.ID) {
 		ids = append(ids, old.ID)
+	}
+	if len(ids) > maxHolders {
+		return fmt.Errorf("%w: one provider account can be connected %d times", ErrTooMany, maxHolders)
 	}
 	e.putClaims(tx, g.user, g.integration, claims, ids)
 	return nil
 }
 
 // elsewhere says that the account which answered is connected as another credential, if the handle may know that.
-func (g *grant) elsewhere(ctx context.Context, holder string) error {
-	if _, _, err := g.by.record(ctx, holder); err != nil {
+func (g *grant) elsewhere(holder *credentialRecord) error {
+	if !g.by.sees(holder) {
 		return hidden(g.integration)
 	}
-	return fmt.Errorf("%w: it is connected already, as credential %s", ErrAccountMismatch, holder)
+	return fmt.Errorf("%w: it is connected already, as credential %s", ErrAccountMismatch, holder.ID)
 }
 
 // dropClaims takes a credential off the claims on its account.
@@ -106,6 +140,6 @@ func (e *Engine) dropClaims(ctx context.Context, tx *sealed.Tx, user string, rec
 	if err != nil {
 		return err
 	}
-	e.putClaims(tx, user, record.Integration, claims, slices.DeleteFunc(holders(claims), func(id string) bool { return id == record.ID }))
+	e.putClaims(tx, user, record.Integration, claims, slices.DeleteFunc(named(claims), func(id string) bool { return id == record.ID }))
 	return nil
 }

@@ -82,8 +82,8 @@ func (u *User) wish(ctx context.Context, p *provider, in asked) (wish, error) {
 		return w, err
 	}
 	holder, _, err := u.e.externalHolder(ctx, u.id, p.Name, w.externalID)
-	if err == nil && holder != "" && holder != target {
-		err = u.taken(ctx, p.Name, w.externalID, holder)
+	if err == nil && holder != nil && holder.ID != target {
+		err = u.taken(holder)
 	}
 	return w, err
 }
@@ -169,7 +169,11 @@ func (e *Engine) tryCommit(ctx context.Context, g *grant, also func(*sealed.Tx, 
 	if err != nil {
 		return none, err
 	}
-	target, cause, err := e.targetOf(ctx, p, g, claims)
+	held, err := e.holders(ctx, g.user, g.integration, g.account, claims)
+	if err != nil {
+		return none, err
+	}
+	target, cause, err := e.targetOf(ctx, p, g, held)
 	if err != nil {
 		return none, err
 	}
@@ -186,7 +190,7 @@ func (e *Engine) tryCommit(ctx context.Context, g *grant, also func(*sealed.Tx, 
 	}
 	old := record
 	tx := e.db.Begin(ctx)
-	if err := e.moveClaims(ctx, tx, p, g, &old, rev, claims); err != nil {
+	if err := e.moveClaims(ctx, tx, p, g, &old, rev, claims, held); err != nil {
 		return none, err
 	}
 	switch {
@@ -260,22 +264,33 @@ func (r *credentialRecord) hooked(user string) kernel.Credential {
 }
 
 // targetOf is target once it is known which account answered: rule 4 comes in.
-func (e *Engine) targetOf(ctx context.Context, p *provider, g *grant, claims []claim) (id, cause string, err error) {
+func (e *Engine) targetOf(ctx context.Context, p *provider, g *grant, held []credentialRecord) (id, cause string, err error) {
 	target, cause, err := e.target(ctx, &g.wish)
-	held := holders(claims)
 	if target != "" || len(held) == 0 || p.SameAccount == SameAccountAllow || (err != nil && !errors.Is(err, ErrPermission)) {
 		return target, cause, err
 	}
-	holder, _, err := g.by.record(ctx, held[0]) // that the handle may not make a new one does not matter now
-	switch {
-	case errors.Is(err, ErrNotFound):
-		return "", "", hidden(g.integration)
-	case err != nil:
-		return "", "", err
-	case p.SameAccount == SameAccountReject:
-		return "", "", fmt.Errorf("%w: it is credential %s", ErrAccountConnected, holder.ID)
+	// That the handle may not make a new one does not matter now.
+	var seen []Credential
+	var mine []*credentialRecord // those that the handle may write
+	for i := range held {
+		if g.by.sees(&held[i]) {
+			seen = append(seen, held[i].public(g.user))
+			if g.by.allow(actWrite, &held[i]) == nil {
+				mine = append(mine, &held[i])
+			}
+		}
 	}
-	return holder.ID, "same_account", g.by.allow(actWrite, &holder)
+	switch {
+	case len(seen) == 0:
+		return "", "", hidden(g.integration)
+	case p.SameAccount == SameAccountReject:
+		return "", "", fmt.Errorf("%w: it is credential %s", ErrAccountConnected, seen[0].ID)
+	case len(mine) == 0:
+		return "", "", fmt.Errorf("credential %s: %w", seen[0].ID, ErrPermission)
+	case len(mine) > 1: // the integration allowed that once
+		return "", "", &AmbiguousError{Integration: g.integration, Candidates: seen[:min(len(seen), maxCandidates)]}
+	}
+	return mine[0].ID, "same_account", nil
 }
 
 // authorise writes an authorisation into a credential, new or there before. An account is complete once it was; later
@@ -289,6 +304,9 @@ func (r *credentialRecord) authorise(p *provider, g *grant, created bool, now ti
 	}
 	if g.label != "" {
 		r.Label = g.label
+	}
+	if !created && !ProviderAccount(r.Account).Same(g.account) {
+		r.Generation++
 	}
 	r.Account = accountRecord(g.account)
 	r.AccessToken, r.TokenType = g.access, g.tokenType

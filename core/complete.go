@@ -18,13 +18,15 @@ type CompleteInput struct {
 	Integration string
 	Code        string // the parameter "code" of that page
 	RedirectURL string // the page, as ConnectInput had it
-	// Values are the other parameters of the page, where there are any: "state" and "iss" are checked when they are there,
-	// and hosts that the provider sends are taken from them.
+	// Values are the other parameters of the page: "state" and "iss" are checked when they are there, and hosts that the
+	// provider sends are taken from them. Pass them all. Without "state" nothing but PKCE tells that the code was meant for
+	// this session, so it is needed where the integration has neither that nor an id_token with a nonce, and for an "error"; a provider that ignores
+	// PKCE is not noticed, and somebody could then have their own account connected here.
 	Values url.Values
 }
 
-// CompleteConnect finishes the newest connect session of this user that was begun for the integration and redirect URL,
-// with the code that came in there. The code is spent with that session's own verifier, so one that belongs to any
+// CompleteConnect finishes the newest connect session that this user, and person where there is one, began for the
+// integration and redirect URL, with the code that came in there. The code is spent with that session's own verifier, so one that belongs to any
 // other session is refused by the provider. Doing it twice gives the same outcome.
 //
 // Where the provider may begin an installation by itself (Integration.ProviderInitiated), a code without a session is
@@ -67,7 +69,13 @@ func (u *User) completeConnect(ctx context.Context, in CompleteInput) (*ConnectR
 	if err != nil {
 		return nil, err
 	}
-	if state := in.Values.Get("state"); state != "" && sessionKey(state) != key {
+	p, err := e.provider(ctx, in.Integration)
+	if err != nil {
+		return nil, err
+	}
+	nonced := p.OAuth2 != nil && slices.Contains(p.OAuth2.Scopes, "openid")
+	state := in.Values.Get("state")
+	if state != "" && sessionKey(state) != key {
 		return nil, fmt.Errorf("%w: a newer one for the same page took its place", ErrSession)
 	}
 	values := url.Values{}
@@ -76,8 +84,11 @@ func (u *User) completeConnect(ctx context.Context, in CompleteInput) (*ConnectR
 	}
 	values.Set("code", in.Code)
 	result, err := e.conclude(ctx, key, values, func(r *sessionRecord) error {
-		if !r.Redirect || r.User != u.id || r.Integration != in.Integration || r.RedirectURI != in.RedirectURL || !u.began(r) {
+		switch {
+		case !r.Redirect || r.User != u.id || r.Integration != in.Integration || r.RedirectURI != in.RedirectURL || !u.began(r):
 			return fmt.Errorf("%w: it belongs elsewhere", ErrSession)
+		case state == "" && !r.ProviderInitiated && (in.Code == "" || r.Verifier.IsZero() && !nonced):
+			return invalid("values.state", "is missing, without which nothing tells that the answer was meant for this session")
 		}
 		return nil
 	})
@@ -102,7 +113,7 @@ func (u *User) onlySeen(ctx context.Context, result *ConnectResult) error {
 // begin by itself.
 func (u *User) redirected(ctx context.Context, in CompleteInput) (string, error) {
 	e := u.e
-	where := sessionRecord{User: u.id, Integration: in.Integration, RedirectURI: in.RedirectURL}
+	where := sessionRecord{User: u.id, Owner: u.person, Integration: in.Integration, RedirectURI: in.RedirectURL}
 	record, _, err := e.tables.redirects.Get(ctx, where.redirectKey()...)
 	var waiting sessionRecord
 	if err == nil {
@@ -174,7 +185,7 @@ func (u *User) connectOutcome(ctx context.Context, handle string) (*ConnectResul
 			err = u.onlySeen(ctx, result)
 		}
 		return result, err
-	case !u.e.now().Before(record.Expires.time()):
+	case record.Phase != sessionExchanging && !u.e.now().Before(record.Expires.time()):
 		return result, ErrSessionExpired
 	default:
 		return result, ErrUnfinished

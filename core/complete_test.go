@@ -528,3 +528,33 @@ func sameRevisions(a, b []storage.Item) bool {
 	}
 	return true
 }
+
+// Without PKCE and nonce nothing but the state binds a code to the session that waits: somebody else's code would connect
+// their account here.
+func TestSecurity7_StateWhereNothingElseBinds(t *testing.T) {
+	t.Parallel()
+	g := newGate(t, nil, nil)
+	g.world.change(func(in *core.Integration) {
+		in.OAuth2.PKCE, in.OAuth2.Scopes, in.OAuth2.Issuer = core.PKCERefused, []string{"calendar"}, ""
+	})
+	g.provider.Set(func(sw *coretest.Switches) { sw.PKCE = coretest.PKCEIgnored })
+	mallory := g.visit(g.pending(g.engine.User("mallory"), core.ConnectInput{}), "bob")
+	victim := g.pending(g.acme("ada"), core.ConnectInput{})
+	complete := func(values url.Values) (*core.ConnectResult, error) {
+		return g.acme("ada").CompleteConnect(t.Context(), core.CompleteInput{
+			Integration: calendar, Code: values.Get("code"), RedirectURL: appPage, Values: values,
+		})
+	}
+	_, err := complete(url.Values{"code": mallory["code"]})
+	g.wantInput("a code without state", err, "values.state")
+	_, err = complete(mallory)
+	g.wantErr("a code with the state of its own session", err, core.ErrSession)
+	_, err = complete(url.Values{"error": {"access_denied"}})
+	g.wantInput("an error without state", err, "values.state")
+	if result, err := complete(g.visit(victim, "ada")); err != nil || result.Credential.Account.Subject != "ada" {
+		t.Errorf("CompleteConnect() with the session's own answer = %+v, %v", result, err)
+	}
+	if got := len(g.everyone()); got != 1 {
+		t.Errorf("%d accounts, want 1", got)
+	}
+}

@@ -307,6 +307,9 @@ func (u *User) updateConfiguration(ctx context.Context, sel Selector, in Configu
 		if err != nil {
 			return none, err
 		}
+		if len(in.Settings) == 0 && len(in.Meta) == 0 && in.ExternalID == nil {
+			return c.record.public(c.p, c.credential.ID, c.rev), nil
+		}
 		merged, err := mergeValues("settings", c.p.Settings, values{Open: c.record.Settings, Secrets: secrets}, in.Settings)
 		if err != nil {
 			return none, err

@@ -8,11 +8,16 @@ import (
 	"maps"
 	"strings"
 
+	"github.com/polycred/polycred/storage"
 	"github.com/polycred/polycred/storage/sealed"
 )
 
-// maxMeta is the most bytes that the metadata of a configuration may have as JSON.
-const maxMeta = 16 << 10
+// Limits of the metadata of a configuration.
+const (
+	maxMeta   = 16 << 10 // bytes as JSON
+	maxChange = 100      // keys in one change
+	maxLevels = 8        // levels of maps and lists in a value
+)
 
 // locateConfiguration returns the account and the configuration that sel names, which whoever reads them checks.
 func (u *User) locateConfiguration(ctx context.Context, sel Selector) (credential, configuration string, err error) {
@@ -102,6 +107,8 @@ func (u *User) byConfigurationID(ctx context.Context, sel Selector, credential s
 					continue
 				case err != nil:
 					return "", "", err
+				case c.record.ExternalID != clean: // out of date, see externalHolder
+					continue
 				}
 				found[holder] = rows[i].Value.Configuration
 				candidates = append(candidates, c.credential.public(u.id))
@@ -127,7 +134,11 @@ func (u *User) claimConfiguration(ctx context.Context, tx *sealed.Tx, credential
 		return err
 	}
 	for _, row := range rows {
-		if row.Rev != 0 && row.Value.Configuration != record.ID {
+		taken, err := u.e.configurationHas(ctx, u.id, credential.ID, row, record)
+		if err != nil {
+			return err
+		}
+		if taken {
 			if !u.mayConfigure(actReadConfiguration, credential, record) { // that one has the same name, and is judged by it
 				return hidden(credential.Integration)
 			}
@@ -136,6 +147,19 @@ func (u *User) claimConfiguration(ctx context.Context, tx *sealed.Tx, credential
 		u.e.tables.configurationIDs.Put(tx, &configurationIDRecord{Configuration: record.ID}, row.Rev, row.Key...)
 	}
 	return nil
+}
+
+// configurationHas reports whether a row says truly that another configuration has the external id of record. One under a
+// key of the index that not every process knew yet may be out of date.
+func (e *Engine) configurationHas(ctx context.Context, user, credential string, row sealed.Row[configurationIDRecord], record *configurationRecord) (bool, error) {
+	if row.Rev == 0 || row.Value.Configuration == record.ID {
+		return false, nil
+	}
+	other, _, err := e.tables.configurations.Get(ctx, user, credential, row.Value.Configuration)
+	if errors.Is(err, storage.ErrNotFound) {
+		return false, nil
+	}
+	return other.ExternalID == record.ExternalID, err
 }
 
 // configurationIDs reads which configuration of a credential an external id means, under each live key.
@@ -203,6 +227,9 @@ func (u *User) commitConfiguration(ctx context.Context, tx *sealed.Tx, c *config
 
 // mergeMeta returns old with change applied: nil takes a key away.
 func mergeMeta(old, change map[string]any) (map[string]any, error) {
+	if len(change) > maxChange {
+		return nil, invalid("meta", fmt.Sprintf("changes more than %d keys at once", maxChange))
+	}
 	merged := maps.Clone(old)
 	if merged == nil {
 		merged = map[string]any{}
@@ -213,6 +240,8 @@ func mergeMeta(old, change map[string]any) (map[string]any, error) {
 			return nil, invalid("meta", fmt.Sprintf("has an empty key, or one of more than %d bytes", maxExternalID))
 		case value == nil:
 			delete(merged, key)
+		case tooDeep(value, maxLevels):
+			return nil, invalid("meta", fmt.Sprintf("has values in more than %d levels", maxLevels))
 		default:
 			merged[key] = value
 		}
@@ -227,6 +256,25 @@ func mergeMeta(old, change map[string]any) (map[string]any, error) {
 	var normal map[string]any
 	err = json.Unmarshal(text, &normal)
 	return normal, err
+}
+
+// tooDeep reports whether maps and lists in v go deeper than some levels. What is neither is for JSON to judge.
+func tooDeep(v any, levels int) bool {
+	switch v := v.(type) {
+	case map[string]any:
+		for _, inner := range v {
+			if levels == 0 || tooDeep(inner, levels-1) {
+				return true
+			}
+		}
+	case []any:
+		for _, inner := range v {
+			if levels == 0 || tooDeep(inner, levels-1) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // cloneJSON returns a deep copy of values as JSON has them.

@@ -37,9 +37,10 @@ type ConnectInput struct {
 	Browser string
 	// RedirectURL is a page of the application at which the provider ends the flow, in place of Options.CallbackURL; it has
 	// to be registered there, and is one of Options.RedirectURLs. That page passes the code to User.CompleteConnect. A
-	// session with one supersedes those before for the same user, integration and URL.
+	// session with one supersedes those before of the same user, person, integration and URL.
 	RedirectURL string
-	// Variables are values for the integration's Variables, such as the subdomain of the person's workspace.
+	// Variables are values for the integration's Variables, such as the subdomain of the person's workspace. An account
+	// that is authorised anew keeps its own for those that are not given here; only a new one gets the defaults.
 	Variables map[string]string
 }
 
@@ -106,11 +107,11 @@ func (u *User) newSession(ctx context.Context, p *provider, in ConnectInput) (*s
 	if _, err := e.clientSecrets(ctx, p, "authorize"); err != nil {
 		return nil, err
 	}
-	vars, err := p.checkVariables(in.Variables)
+	w, err := u.wish(ctx, p, asked{in.AllowMultiple, in.Into, in.ExternalID, in.Label})
 	if err != nil {
 		return nil, err
 	}
-	w, err := u.wish(ctx, p, asked{in.AllowMultiple, in.Into, in.ExternalID, in.Label})
+	vars, err := u.variables(ctx, p, &w, in.Variables)
 	if err != nil {
 		return nil, err
 	}
@@ -142,6 +143,32 @@ func (u *User) newSession(ctx context.Context, p *provider, in ConnectInput) (*s
 		record.Redirect, record.RedirectURI = true, in.RedirectURL
 	}
 	return record, nil
+}
+
+// variables returns the values for a wish: those given, else those of the account that it authorises anew, else the
+// defaults. An account of another site than the default's would otherwise become one of that site.
+func (u *User) variables(ctx context.Context, p *provider, w *wish, given map[string]string) (map[string]string, error) {
+	if len(p.Variables) == 0 {
+		return p.checkVariables(given)
+	}
+	target, _, err := u.e.target(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	if target == "" {
+		return p.checkVariables(given)
+	}
+	record, _, err := u.record(ctx, target)
+	if err != nil {
+		return nil, err
+	}
+	values := cloneMap(given)
+	for name := range p.Variables { // not the hosts that the provider sent
+		if kept := record.Variables[name]; kept != "" && values[name] == "" {
+			values[name] = kept
+		}
+	}
+	return p.checkVariables(values)
 }
 
 // ConnectSession returns the session that a handle names, without URL and without binding it: for a page that tells a
@@ -208,7 +235,7 @@ func (e *Engine) beginConnect(ctx context.Context, handle, browser string) (*Con
 			record.Phase, record.Browser = sessionOpen, digest("browser", browser)
 			tx := e.db.Begin(ctx)
 			e.tables.sessions.Put(tx, &record, rev, key)
-			if err := tx.Commit(ctx); conflicted(err) {
+			if err := e.kernel.Apply(ctx, tx); conflicted(err) {
 				continue
 			} else if err != nil {
 				return nil, err
@@ -254,10 +281,15 @@ func (e *Engine) connectSession(p *provider, record *sessionRecord, handle strin
 		q.Set("code_challenge", oauth2.S256ChallengeFromVerifier(record.Verifier.Reveal()))
 		q.Set("code_challenge_method", "S256")
 	}
-	if record.Verifier.IsZero() || slices.Contains(p.OAuth2.Scopes, "openid") {
+	if record.sendsNonce(p) {
 		q.Set("nonce", record.Nonce.Reveal())
 	}
 	u.RawQuery = q.Encode()
 	session.URL = u.String()
 	return session, nil
+}
+
+// sendsNonce reports whether the authorization request of a session has a nonce: where the answer may have an id_token.
+func (r *sessionRecord) sendsNonce(p *provider) bool {
+	return r.needsNonce() || !r.ProviderInitiated && slices.Contains(p.OAuth2.Scopes, "openid")
 }

@@ -42,9 +42,8 @@ type Credential struct {
 	RefreshFailures int          `json:"refreshFailureCount"`
 	LastFailure     FailureClass `json:"lastFailure,omitempty"`
 
-	// Setup are the values of Integration.Setup, without passwords; Missing the required ones that keep it PENDING.
-	Setup   map[string]any `json:"setup,omitempty"`
-	Missing []string       `json:"missing,omitempty"`
+	// Missing are the inputs of Integration.Setup whose values keep it PENDING; see User.Setup.
+	Missing []string `json:"missing,omitempty"`
 }
 
 // ProviderAccount is an account's identity at its provider. It is known when Subject is not empty; an unknown identity
@@ -78,6 +77,7 @@ type tokenRecord struct {
 	ValidUntil   millis        `cbor:"23,keyasint,omitempty"` // 0: no known end
 	RefreshToken crypto.Secret `cbor:"24,keyasint"`
 	NextAttempt  millis        `cbor:"34,keyasint,omitempty"` // of a refresh, after one failed
+	Generation   uint64        `cbor:"35,keyasint,omitempty"` // of the account: a reconnect by one not known to be the same raises it
 }
 
 // credentialRecord is a credential as it is stored.
@@ -127,7 +127,7 @@ func (r *credentialRecord) public(user string) Credential {
 		Status: r.Status, Account: ProviderAccount(r.Account), Scopes: r.Scopes,
 		Created: r.Created.time(), Updated: r.Updated.time(), Refreshed: r.Refreshed.time(), ValidUntil: r.ValidUntil.time(),
 		RefreshFailures: r.Failures, LastFailure: r.LastFailure,
-		Label: r.Label, Setup: cloneJSON(r.Setup), Missing: slices.Clone(r.Missing),
+		Label: r.Label, Missing: slices.Clone(r.Missing),
 	}
 }
 

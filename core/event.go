@@ -104,7 +104,8 @@ const (
 	// EventConfigurationDeleted: Cause: "request". Details: "externalId" where it had one. Configurations that go with
 	// their credential have no event of their own.
 	EventConfigurationDeleted EventKind = "configuration.deleted"
-	// EventPasswordRead: the program read a setting of type password. Cause: "request". Details: "input", its id.
+	// EventPasswordRead: the program read a setting of type password. Cause: "request". Details: "input", which one:
+	// "settings." or "setup." and its id.
 	EventPasswordRead EventKind = "password.read"
 
 	// EventIntegrationCreated, EventIntegrationUpdated, EventIntegrationDeleted: Actor: the operator. Cause: "request".

@@ -68,7 +68,9 @@ func ExampleUser_CompleteSetup() {
 	fmt.Println(core.Message(err))
 	c, err = acme.CompleteSetup(ctx, sel, map[string]any{"region": "eu"})
 	check(err)
-	fmt.Println(c.Status, c.Setup["region"])
+	setup, err := acme.Setup(ctx, sel)
+	check(err)
+	fmt.Println(c.Status, setup.Values["region"])
 	// Output:
 	// PENDING missing: [region]
 	// This account is not completely set up. Finish setting it up.

@@ -2,8 +2,10 @@ package core
 
 import (
 	"context"
+	"errors"
 	"slices"
 
+	"github.com/polycred/polycred/storage"
 	"github.com/polycred/polycred/storage/sealed"
 )
 
@@ -52,15 +54,33 @@ func (e *Engine) grantShared(ctx context.Context, user string, r *credentialReco
 		return false, err
 	}
 	for _, key := range keys {
-		entries, _, err := e.tables.grants.Scan(ctx, []string{key}, nil, 2)
-		if err != nil {
-			return false, err
-		}
-		for _, entry := range entries {
-			if len(entry) == 3 && (entry[1] != user || entry[2] != r.ID) {
-				return true, nil
+		for after, more := []string(nil), true; more; {
+			var entries [][]string
+			if entries, more, err = e.tables.grants.Scan(ctx, []string{key}, after, 100); err != nil {
+				return false, err
+			}
+			for _, entry := range entries {
+				if after = entry; len(entry) != 3 || entry[1] == user && entry[2] == r.ID {
+					continue
+				}
+				if shared, err := e.sharesGrant(ctx, entry[1], entry[2], keys); shared || err != nil {
+					return shared, err
+				}
 			}
 		}
 	}
 	return false, nil
+}
+
+// sharesGrant reports whether a credential stands for the grant of those look-ups, as an entry of the index says: entries
+// are not sealed, and one under a key that not every process knew yet may be out of date.
+func (e *Engine) sharesGrant(ctx context.Context, user, credential string, keys []string) (bool, error) {
+	record, _, err := e.tables.credentials.Get(ctx, user, credential)
+	if errors.Is(err, storage.ErrNotFound) {
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
+	own, err := e.grantKeys(ctx, &record)
+	return len(own) > 0 && slices.Contains(keys, own[0]), err
 }

@@ -88,7 +88,7 @@ func cleanLabel(label string) (string, error) {
 
 const externalPrefix = "ext:"
 
-// cleanExternalID trims an external id and cuts one leading "ext:" off.
+// cleanExternalID trims an external id and cuts one leading "ext:" off. External ids are equal when their bytes are.
 func cleanExternalID(id string) (string, error) {
 	id = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(id), externalPrefix))
 	switch {
@@ -100,8 +100,8 @@ func cleanExternalID(id string) (string, error) {
 		return "", invalid("externalId", fmt.Sprintf("has %d bytes, at most %d are allowed", len(id), maxExternalID))
 	case !utf8.ValidString(id):
 		return "", invalid("externalId", "is not valid UTF-8")
-	case strings.ContainsRune(id, 0):
-		return "", invalid("externalId", "contains a NUL byte")
+	case strings.ContainsFunc(id, unicode.IsControl):
+		return "", invalid("externalId", "contains a line break or another control character")
 	}
 	return id, nil
 }

@@ -18,6 +18,13 @@ import (
 // addIndexKey adds a key to the blind index, as an operator's rotation does, and waits until it is used.
 func (w *world) addIndexKey() {
 	w.Helper()
+	w.addIndexKeyNow()
+	w.clock.Advance(10 * time.Second)
+}
+
+// addIndexKeyNow adds a key that engines which are open do not know yet.
+func (w *world) addIndexKeyNow() {
+	w.Helper()
 	i := slices.IndexFunc(w.items(), func(item storage.Item) bool {
 		return item.Key[0] == 'k' && bytes.Contains(item.Key, []byte("index"))
 	})
@@ -41,7 +48,94 @@ func (w *world) addIndexKey() {
 	if err := w.store.Apply(w.Context(), storage.Batch{Puts: []storage.Put{put}}); err != nil {
 		w.Fatal(err)
 	}
-	w.clock.Advance(10 * time.Second)
+}
+
+// For a moment one engine knows a new key of the blind index and another does not: what the other leaves behind under the
+// new key is not believed, and stands in nobody's way.
+func TestIndexKeyThatOneEngineDoesNotKnow(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	work := core.Selector{Integration: calendar, Credential: "work"}
+
+	t.Run("an external id that moved", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, nil, nil)
+		w.addIndexKeyNow()
+		stale, fresh := w.engine.User("u"), w.open().User("u")
+		ada := w.mustConnect("u", "ada", core.ConnectInput{})
+		if _, err := fresh.Rename(ctx, core.Selector{Credential: ada.ID}, core.RenameInput{ExternalID: new("work")}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stale.Rename(ctx, core.Selector{Credential: ada.ID}, core.RenameInput{ExternalID: new("old")}); err != nil {
+			t.Fatal(err)
+		}
+		_, err := fresh.Credential(ctx, work)
+		w.wantErr("the id that it had", err, core.ErrNotFound)
+		bob := w.mustConnect("u", "bob", core.ConnectInput{AllowMultiple: true, ExternalID: "work"})
+		if got, err := stale.Credential(ctx, work); err != nil || got.ID != bob.ID {
+			t.Errorf("stale: work = %s, %v, want %s", got.ID, err, bob.ID)
+		}
+		if got, err := fresh.Credential(ctx, work); err == nil && got.ID != bob.ID {
+			t.Errorf("fresh: work = %s, want %s, or nothing yet", got.ID, bob.ID)
+		}
+		if err := stale.Disconnect(ctx, core.Selector{Credential: bob.ID}); err != nil {
+			t.Fatal(err)
+		}
+		_, err = fresh.Credential(ctx, work)
+		w.wantErr("the id of an account that is gone", err, core.ErrNotFound)
+	})
+	t.Run("an account that went", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, nil, nil)
+		w.addIndexKeyNow()
+		stale := w.engine
+		w.engine = w.open()
+		ada := w.mustConnect("u", "ada", core.ConnectInput{ExternalID: "work"})
+		if err := stale.User("u").Disconnect(ctx, core.Selector{Credential: ada.ID}); err != nil {
+			t.Fatal(err)
+		}
+		w.clock.Advance(10 * time.Second)
+		again := w.mustConnect("u", "ada", core.ConnectInput{ExternalID: "work"})
+		if got, err := w.engine.User("u").Credential(ctx, work); err != nil || got.ID != again.ID {
+			t.Errorf("work = %s, %v, want %s", got.ID, err, again.ID)
+		}
+		if shared, err := w.engine.GrantShared(ctx, "u", again.ID); shared || err != nil {
+			t.Errorf("is its grant shared = %t, %v, want false: the other one is gone", shared, err)
+		}
+	})
+}
+
+// An integration that allows an account several times does not allow it without end.
+func TestAccountAllowedManyTimes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil, nil)
+	w.create(func(in *core.Integration) {
+		in.Name, in.OAuth2, in.SameAccount = "mail", nil, core.SameAccountAllow
+		in.APIKey = &core.APIKey{TestURL: w.provider.APIURL() + "/me"}
+		in.Identity = core.Identity{Source: core.IdentityTest, SubjectPath: "subject"}
+	})
+	w.provider.AddKey("key-ada", "ada")
+	u, key := w.engine.User("u"), core.KeyInput{Integration: "mail", Key: crypto.NewSecret("key-ada"), AllowMultiple: true}
+	for i := range 257 {
+		_, err := u.AddKey(t.Context(), key)
+		if want := i == 256; (err != nil) != want {
+			t.Fatalf("AddKey %d: %v, want an error = %t", i+1, err, want)
+		}
+		if err != nil {
+			w.wantErr("one too many", err, core.ErrTooMany)
+		}
+	}
+	// Where it is allowed no longer, none of them is chosen silently.
+	in, err := w.engine.Integration(t.Context(), "mail")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.SameAccount = core.SameAccountUpdate
+	if _, err := w.engine.UpdateIntegration(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	_, err = u.AddKey(t.Context(), key)
+	w.wantErr("the same account, which several stand for", err, core.ErrAmbiguous)
 }
 
 // storeID is the UUID of the store, which is part of every binding.

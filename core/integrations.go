@@ -263,7 +263,7 @@ func (e *Engine) mark(ctx context.Context, name string) (integrationRecord, stor
 		record.Deleting = true
 		tx := e.db.Begin(ctx)
 		next := e.tables.integrations.Put(tx, &record, rev, name)
-		if err = tx.Commit(ctx); conflicted(err) {
+		if err = e.kernel.Apply(ctx, tx); conflicted(err) {
 			continue
 		}
 		return record, next, err

@@ -2,10 +2,11 @@ package core
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
+	"github.com/polycred/polycred/storage"
 	"github.com/polycred/polycred/storage/sealed"
 )
 
@@ -103,8 +104,8 @@ func (u *User) setExternalID(ctx context.Context, tx *sealed.Tx, externalID stri
 	if err != nil {
 		return err
 	}
-	if holder != "" && holder != record.ID {
-		return u.taken(ctx, record.Integration, externalID, holder)
+	if holder != nil && holder.ID != record.ID {
+		return u.taken(holder)
 	}
 	for _, row := range rows {
 		u.e.tables.externalIDs.Put(tx, &externalIDRecord{Credential: record.ID}, row.Rev, row.Key...)
@@ -114,13 +115,11 @@ func (u *User) setExternalID(ctx context.Context, tx *sealed.Tx, externalID stri
 }
 
 // taken says that an external id means another account, if the handle may know that.
-func (u *User) taken(ctx context.Context, integration, externalID, holder string) error {
-	if u.authority != nil {
-		if record, _, err := u.e.credential(ctx, u.id, holder); err != nil || !u.sees(&record) {
-			return hidden(integration)
-		}
+func (u *User) taken(holder *credentialRecord) error {
+	if !u.sees(holder) {
+		return hidden(holder.Integration)
 	}
-	return fmt.Errorf("%w: %q is another account of this user; connect into %q instead, or choose another", ErrExternalID, externalID, externalPrefix+externalID)
+	return fmt.Errorf("%w: %q is another account of this user; connect into %q instead, or choose another", ErrExternalID, holder.ExternalID, externalPrefix+holder.ExternalID)
 }
 
 // dropExternalID adds to tx that a credential's external id is free.
@@ -128,7 +127,7 @@ func (e *Engine) dropExternalID(ctx context.Context, tx *sealed.Tx, user string,
 	if record.ExternalID == "" {
 		return nil
 	}
-	_, rows, err := e.externalHolder(ctx, user, record.Integration, record.ExternalID)
+	rows, err := e.externalRows(ctx, user, record.Integration, record.ExternalID)
 	if err != nil {
 		return err
 	}
@@ -140,23 +139,41 @@ func (e *Engine) dropExternalID(ctx context.Context, tx *sealed.Tx, user string,
 	return nil
 }
 
-// externalHolder returns the credential that an external id means, "" when it is free, with what says so under each live
-// key.
-func (e *Engine) externalHolder(ctx context.Context, user, integration, externalID string) (string, []sealed.Row[externalIDRecord], error) {
+// externalRows reads what says whose an external id is, under each live key of the index.
+func (e *Engine) externalRows(ctx context.Context, user, integration, externalID string) ([]sealed.Row[externalIDRecord], error) {
 	tokens, err := e.db.Lookup(ctx, "external id", user, integration, externalID)
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
 	keys := make([][]string, len(tokens))
 	for i, token := range tokens {
 		keys[i] = []string{user, integration, token}
 	}
-	rows, err := e.tables.externalIDs.GetMany(ctx, keys)
+	return e.tables.externalIDs.GetMany(ctx, keys)
+}
+
+// externalHolder returns the credential that an external id means, nil when it is free, with externalRows. A row is
+// believed only where the credential says the same: one under a key of the index that not every process knew yet may be
+// out of date.
+func (e *Engine) externalHolder(ctx context.Context, user, integration, externalID string) (*credentialRecord, []sealed.Row[externalIDRecord], error) {
+	rows, err := e.externalRows(ctx, user, integration, externalID)
 	if err != nil {
-		return "", nil, err
+		return nil, nil, err
 	}
-	if i := slices.IndexFunc(rows, func(row sealed.Row[externalIDRecord]) bool { return row.Rev != 0 }); i >= 0 {
-		return rows[i].Value.Credential, rows, nil
+	read := map[string]bool{}
+	for _, row := range rows {
+		id := row.Value.Credential
+		if row.Rev == 0 || read[id] {
+			continue
+		}
+		read[id] = true
+		record, _, err := e.tables.credentials.Get(ctx, user, id)
+		switch {
+		case err == nil && record.Integration == integration && record.ExternalID == externalID:
+			return &record, rows, nil
+		case err != nil && !errors.Is(err, storage.ErrNotFound):
+			return nil, nil, err
+		}
 	}
-	return "", rows, nil
+	return nil, rows, nil
 }

@@ -115,7 +115,7 @@ func TestSecurity9_Connect(t *testing.T) {
 				g.mustFlow(g.acme("bob"), "bob", core.ConnectInput{ExternalID: "home"})
 				g.mustFlow(g.acme("ada"), "ada", core.ConnectInput{ExternalID: "work", AllowMultiple: true})
 			},
-			in: core.ConnectInput{Into: "work"}, login: "bob", want: core.ErrHiddenConflict,
+			in: core.ConnectInput{Into: "work"}, login: "bob", want: core.ErrAccountMismatch, // as if nobody had it
 		},
 		{
 			name: "rule 3: the same, where another account may replace it", before: func(g *gate) {
@@ -331,9 +331,10 @@ func TestSecurity9_AddKey(t *testing.T) {
 	_, second := g.tryMail(u, "bob", core.KeyInput{})
 	g.wantErr("the account itself", second, core.ErrHiddenConflict)
 	_, third := g.tryMail(u, "bob", core.KeyInput{Into: mine.ID})
-	g.wantErr("the account itself, into another", third, core.ErrHiddenConflict)
-	if err != nil && (err.Error() != second.Error() || err.Error() != third.Error()) {
-		t.Errorf("errors %q, %q and %q, want the same words for all", err, second, third)
+	_, fourth := g.tryMail(u, "cyd", core.KeyInput{Into: mine.ID})
+	g.wantErr("the account itself, into another", third, core.ErrAccountMismatch)
+	if err != nil && (err.Error() != second.Error() || third.Error() != fourth.Error()) {
+		t.Errorf("errors %q and %q, %q and %q, want the same words for each two", err, second, third, fourth)
 	}
 	if _, err = g.tryMail(u, "cyd", core.KeyInput{}); err != nil {
 		t.Errorf("an account of its own = %v", err)
@@ -343,8 +344,8 @@ func TestSecurity9_AddKey(t *testing.T) {
 	g.wantErr("a new account where none may be written", err, core.ErrPermission)
 	_, err = g.tryMail(reader, "ada", core.KeyInput{Into: mine.ID})
 	g.wantErr("into what may only be read", err, core.ErrPermission)
-	if got := g.provider.Calls().API; got != 5 {
-		t.Errorf("%d keys were tried at the provider, want 5: none that is refused beforehand", got)
+	if got := g.provider.Calls().API; got != 6 {
+		t.Errorf("%d keys were tried at the provider, want 6: none that is refused beforehand", got)
 	}
 }
 
@@ -390,7 +391,7 @@ func TestSecurity9_SessionsOfOthers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = g.complete(g.acme("bob"), g.visit(session, "bob").Get("code"))
+		_, err = g.complete(g.acme("ada"), g.visit(session, "bob").Get("code"))
 		g.wantErr("CompleteConnect with bob's account", err, core.ErrHiddenConflict)
 		if got := g.everyone(); len(got) != 1 || !got[0].Updated.Equal(bob.Updated) {
 			t.Errorf("accounts = %+v, want only bob's, untouched", got)
@@ -398,7 +399,10 @@ func TestSecurity9_SessionsOfOthers(t *testing.T) {
 		if session, err = g.start(u, in); err != nil {
 			t.Fatal(err)
 		}
-		result, err := g.complete(g.acme(""), g.visit(session, "cyd").Get("code"))
+		if _, err := g.complete(g.acme("bob"), "code"); !errors.Is(err, core.ErrSession) {
+			t.Errorf("CompleteConnect() by another person = %v, want ErrSession", err)
+		}
+		result, err := g.complete(g.acme("ada"), g.visit(session, "cyd").Get("code"))
 		if err != nil || result.Credential.Owner != "ada" {
 			t.Errorf("CompleteConnect() = %+v, %v, want an account that ada owns", result, err)
 		}

@@ -81,11 +81,11 @@ func TestSecurity17_Passwords(t *testing.T) {
 			t.Errorf("configuration = %+v, want the name of its password and no value", c)
 		}
 	}
-	for _, c := range []core.Credential{account, renamed, again} {
-		if diff := cmp.Diff(map[string]any{"site": "north"}, c.Setup); diff != "" {
-			t.Errorf("Credential.Setup (-want +got):\n%s", diff)
-		}
+	setup, err := u.Setup(ctx, sel)
+	if diff := cmp.Diff(core.Setup{Values: map[string]any{"site": "north"}, Passwords: []string{"pin"}}, setup); diff != "" || err != nil {
+		t.Errorf("Setup() (-want +got), %v:\n%s", err, diff)
 	}
+	g.show(setup, &setup)
 
 	// Only Password reads them, one by one, and each time is an event.
 	for _, want := range []struct {
@@ -155,8 +155,12 @@ func TestSecurity17_Passwords(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.show(c, account)
-	if account.Setup["pin"] != nil || c.Settings["secret"] != nil {
-		t.Errorf("passwords that are texts now are shown: %v, %v", account.Setup, c.Settings)
+	if setup, err = u.Setup(ctx, sel); err != nil || setup.Values["pin"] != nil || c.Settings["secret"] != nil {
+		t.Errorf("passwords that are texts now are shown: %v, %v, %v", setup, c.Settings, err)
+	}
+	g.world.change(func(in *core.Integration) { in.Setup[0].Type = core.InputPassword })
+	if setup, err = u.Setup(ctx, sel); err != nil || len(setup.Values) != 0 {
+		t.Errorf("a text that is a password now is shown: %v, %v", setup, err)
 	}
 	_, err = u.Password(ctx, sel, "setup.pin")
 	g.wantErr("Password of what is a text now", err, core.ErrInvalid)

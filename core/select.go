@@ -40,6 +40,13 @@ func (s Selector) String() string {
 // find returns the account that sel names, whatever its status; without a name, a usable one. An account that the handle
 // may not see does not exist.
 func (u *User) find(ctx context.Context, sel Selector) (credentialRecord, error) {
+	if u.byName(sel) {
+		record, err := u.byExternalID(ctx, sel.Integration, sel.Credential)
+		if err != nil {
+			return credentialRecord{}, err
+		}
+		return *record, nil
+	}
 	id, _, err := u.locate(ctx, sel)
 	if err != nil {
 		return credentialRecord{}, err
@@ -52,6 +59,15 @@ func (u *User) find(ctx context.Context, sel Selector) (credentialRecord, error)
 		return credentialRecord{}, err
 	}
 	return record, nil
+}
+
+// byName reports whether sel names an account by its external id, so that finding it reads it.
+func (u *User) byName(sel Selector) bool {
+	if sel.Configuration != "" || sel.Credential == "" || u.check() != nil {
+		return false
+	}
+	_, isID := canonicalUUID(strings.TrimSpace(sel.Credential))
+	return !isID
 }
 
 // locate returns the id of the account that sel names, which whoever reads it checks with fits, and that of the
@@ -70,8 +86,11 @@ func (u *User) locate(ctx context.Context, sel Selector) (credential, configurat
 	if id, ok := canonicalUUID(strings.TrimSpace(sel.Credential)); ok {
 		return id, "", nil
 	}
-	credential, err = u.byExternalID(ctx, sel.Integration, sel.Credential)
-	return credential, "", err
+	record, err := u.byExternalID(ctx, sel.Integration, sel.Credential)
+	if err != nil {
+		return "", "", err
+	}
+	return record.ID, "", nil
 }
 
 // fits says that a credential is not found when it belongs to another integration than sel names.
@@ -82,31 +101,29 @@ func (s Selector) fits(id, integration string) error {
 	return nil
 }
 
-// byExternalID returns the id of the credential that an external id means, with or without "ext:". Whether the handle may
-// see it is for whoever reads it.
-func (u *User) byExternalID(ctx context.Context, integration, externalID string) (string, error) {
+// byExternalID returns the credential that an external id means, with or without "ext:", if the handle may see it.
+func (u *User) byExternalID(ctx context.Context, integration, externalID string) (*credentialRecord, error) {
 	if integration == "" {
-		return "", invalid("integration", "is empty: an external id means something only within an integration")
+		return nil, invalid("integration", "is empty: an external id means something only within an integration")
 	}
 	if err := checkName(integration); err != nil {
-		return "", err
+		return nil, err
 	}
 	clean, err := selectorID("credential", externalID)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	id, _, err := u.e.externalHolder(ctx, u.id, integration, clean)
-	if err == nil && id != "" && u.authority != nil {
-		if record, _, unread := u.e.credential(ctx, u.id, id); unread == nil && !u.sees(&record) {
-			id = "" // told in the same words as one that does not exist
-		}
+	holder, _, err := u.e.externalHolder(ctx, u.id, integration, clean)
+	if err != nil {
+		return nil, err
 	}
-	if err == nil && id == "" {
+	if holder == nil || !u.sees(holder) { // both in the same words
 		if _, err = u.e.provider(ctx, integration); err == nil {
 			err = fmt.Errorf("external id %q: %w", clean, ErrNotFound)
 		}
+		return nil, err
 	}
-	return id, err
+	return holder, nil
 }
 
 // selectorID cleans an external id that stands in a field of a selector.

@@ -87,7 +87,7 @@ func (e *Engine) putSession(ctx context.Context, record *sessionRecord, key stri
 			}
 			e.tables.redirects.Put(tx, &redirectRecord{Session: key}, rev, record.redirectKey()...)
 		}
-		if err := tx.Commit(ctx); !conflicted(err) || e.tables.sessions.Conflicted(err, key) {
+		if err := e.kernel.Apply(ctx, tx); !conflicted(err) || e.tables.sessions.Conflicted(err, key) {
 			return err
 		}
 	}
@@ -95,7 +95,7 @@ func (e *Engine) putSession(ctx context.Context, record *sessionRecord, key stri
 
 // redirectKey is where the newest session of a redirect URL is noted.
 func (r *sessionRecord) redirectKey() []string {
-	return []string{r.User, r.Integration, string(digest("redirect", r.RedirectURI))}
+	return []string{r.User, r.Integration, string(digest("redirect", r.Owner+"\x00"+r.RedirectURI))}
 }
 
 var errNoSession = fmt.Errorf("%w: it is unknown, or was finished long ago; start again", ErrSession)
@@ -163,7 +163,7 @@ func (e *Engine) sweepSessions(ctx context.Context) error {
 		if swept == 0 && !more {
 			return nil
 		}
-		if err := tx.Commit(ctx); err != nil && !conflicted(err) { // after a conflict the next minute tries again
+		if err := e.kernel.Apply(ctx, tx); err != nil && !conflicted(err) { // after a conflict the next minute tries again
 			return err
 		}
 		if !more {

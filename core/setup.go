@@ -6,6 +6,42 @@ import (
 	"strings"
 )
 
+// Setup is what was said to set an account up, by the ids of Integration.Setup.
+type Setup struct {
+	// Values have defaults where none was given, and no passwords: Passwords names those that are set, User.Password reads
+	// one. Missing names the required ones without value, also those that an operator asks for only now.
+	Values    map[string]any `json:"values"`
+	Passwords []string       `json:"passwords,omitempty"`
+	Missing   []string       `json:"missing,omitempty"`
+}
+
+// Setup returns what was said to set up the account that sel names, whatever its status.
+// Errors: those of User.Credential.
+func (u *User) Setup(ctx context.Context, sel Selector) (Setup, error) {
+	s, err := u.setup(ctx, sel)
+	if err != nil {
+		return Setup{}, fmt.Errorf("setup of %s: %w", sel, err)
+	}
+	return s, nil
+}
+
+func (u *User) setup(ctx context.Context, sel Selector) (s Setup, err error) {
+	id, err := u.pick(ctx, sel)
+	if err != nil {
+		return s, err
+	}
+	record, _, err := u.record(ctx, id)
+	if err != nil {
+		return s, err
+	}
+	p, err := u.e.provider(ctx, record.Integration)
+	if err != nil {
+		return s, err
+	}
+	s.Values, s.Passwords, s.Missing = shownValues(p.Setup, values{Open: record.Setup, Secrets: record.SetupSecrets})
+	return s, nil
+}
+
 // CompleteSetup gives values for Integration.Setup to the account that sel names, and returns it. Values merge: nil takes
 // one away, the others stay. A PENDING account becomes VALID, and takes only what completes it: all that it misses, at
 // once. A VALID one stays so, and lets no required value be taken away.
@@ -40,6 +76,9 @@ func (u *User) completeSetup(ctx context.Context, sel Selector, change map[strin
 		merged, err := mergeValues("setup", p.Setup, values{Open: record.Setup, Secrets: record.SetupSecrets}, change)
 		if err != nil {
 			return none, err
+		}
+		if len(change) == 0 && record.Status != StatusPending {
+			return record, nil
 		}
 		record.Setup, record.SetupSecrets, record.Updated = merged.Open, merged.Secrets, toMillis(e.now())
 		record.findMissing(p)

@@ -62,13 +62,23 @@ func (w *world) wantPending(user, id string) {
 	}
 }
 
+// setUpOf returns what was said to set an account of user u up.
+func (w *world) setUpOf(id string) map[string]any {
+	w.Helper()
+	got, err := w.engine.User("u").Setup(w.Context(), core.Selector{Credential: id})
+	if err != nil {
+		w.Fatal(w.note(err))
+	}
+	return got.Values
+}
+
 func TestPendingIsNeverUsed(t *testing.T) {
 	t.Parallel()
 	for _, unselected := range []core.Unselected{core.Refuse, core.Oldest} {
 		w := setUp(t, func(o *core.Options) { o.Unselected = unselected })
 		u, ctx := w.engine.User("u"), t.Context()
 		ada := w.mustConnect("u", "ada", core.ConnectInput{ExternalID: "work"})
-		if ada.Status != core.StatusPending || !slices.Equal(ada.Missing, []string{"site", "pin"}) || ada.Setup["site"] != nil {
+		if ada.Status != core.StatusPending || !slices.Equal(ada.Missing, []string{"site", "pin"}) || w.setUpOf(ada.ID)["site"] != nil {
 			t.Errorf("connected = %+v, want it pending", ada)
 		}
 		w.wantPending("u", ada.ID)
@@ -136,14 +146,14 @@ func TestCompleteSetup(t *testing.T) {
 		w.wantUnchanged(tt.name, before)
 	}
 	got, err := u.CompleteSetup(ctx, sel, allSetup)
-	if err != nil || got.ID != c.ID || got.Status != core.StatusValid || got.Missing != nil || got.Setup["site"] != "north" || got.Setup["pin"] != nil {
+	if err != nil || got.ID != c.ID || got.Status != core.StatusValid || got.Missing != nil || w.setUpOf(c.ID)["site"] != "north" || w.setUpOf(c.ID)["pin"] != nil {
 		t.Errorf("CompleteSetup() = %+v, %v, want it valid", got, w.note(err))
 	}
 	if as, err := w.as("u", ""); as != "ada@example.com" {
 		t.Errorf("as = %q, %v", as, err)
 	}
 	// Later changes leave it valid; what is required cannot go.
-	if got, err := u.CompleteSetup(ctx, sel, map[string]any{"site": "south", "note": nil}); err != nil || got.Setup["site"] != "south" || got.Setup["note"] != nil || got.Status != core.StatusValid {
+	if got, err := u.CompleteSetup(ctx, sel, map[string]any{"site": "south", "note": nil}); err != nil || w.setUpOf(c.ID)["site"] != "south" || w.setUpOf(c.ID)["note"] != nil || got.Status != core.StatusValid {
 		t.Errorf("CompleteSetup() again = %+v, %v", got, w.note(err))
 	}
 	_, err = u.CompleteSetup(ctx, sel, map[string]any{"site": nil})
@@ -152,7 +162,7 @@ func TestCompleteSetup(t *testing.T) {
 	w.change(func(in *core.Integration) {
 		in.Setup = append(in.Setup, core.Input{ID: "team", Type: core.InputText, Required: true})
 	})
-	if again := w.mustConnect("u", "ada", core.ConnectInput{Into: "work"}); again.Status != core.StatusValid || again.Setup["site"] != "south" {
+	if again := w.mustConnect("u", "ada", core.ConnectInput{Into: "work"}); again.Status != core.StatusValid || w.setUpOf(again.ID)["site"] != "south" {
 		t.Errorf("reconnected = %+v, want it valid, with its set-up", again)
 	}
 	if secret, err := u.Password(ctx, sel, "setup.pin"); err != nil || secret.Reveal() != "canary-pin" {
@@ -233,7 +243,7 @@ func TestInvalidKeepsEverything(t *testing.T) {
 	w.addConfiguration(c.ID, core.ConfigurationInput{ExternalID: "inbox", Settings: map[string]any{"folder": "in"}, Meta: map[string]any{"a": 1}})
 	configurations := w.configurations(c.ID)
 	w.invalidate("u", "ada", c.ID)
-	if got := w.credential("u", c.ID); got.Status != core.StatusInvalid || got.Setup["site"] != "north" {
+	if got := w.credential("u", c.ID); got.Status != core.StatusInvalid || w.setUpOf(c.ID)["site"] != "north" {
 		t.Errorf("invalid = %+v, want its set-up kept", got)
 	}
 	// It can be renamed and configured meanwhile.
@@ -247,7 +257,7 @@ func TestInvalidKeepsEverything(t *testing.T) {
 	for _, in := range []core.ConnectInput{{}, {Into: "work"}} {
 		again := w.mustConnect("u", "ada", in)
 		if again.ID != c.ID || again.Status != core.StatusValid || again.Owner != "carl" || again.Label != label ||
-			again.ExternalID != "work" || again.Setup["site"] != "north" || !again.Created.Equal(c.Created) || again.Account != c.Account {
+			again.ExternalID != "work" || w.setUpOf(again.ID)["site"] != "north" || !again.Created.Equal(c.Created) || again.Account != c.Account {
 			t.Errorf("reconnected = %+v, want everything of %+v", again, c)
 		}
 		if diff := cmp.Diff(configurations, w.configurations(c.ID)); diff != "" {

@@ -81,15 +81,8 @@ func (u *User) fresh(ctx context.Context, sel Selector) (tokenRecord, error) {
 
 // stored returns the token of the account that sel names, as it is, if the handle may do that with it.
 func (u *User) stored(ctx context.Context, sel Selector, a action) (tokenRecord, error) {
-	id, _, err := u.locate(ctx, sel)
-	if err != nil {
-		return tokenRecord{}, err
-	}
-	if u.authority != nil {
-		whole, _, err := u.record(ctx, id)
-		if err == nil {
-			err = sel.fits(id, whole.Integration)
-		}
+	if u.authority != nil || u.byName(sel) { // both need the whole record
+		whole, err := u.find(ctx, sel)
 		if err == nil {
 			err = u.allow(a, &whole)
 		}
@@ -97,6 +90,10 @@ func (u *User) stored(ctx context.Context, sel Selector, a action) (tokenRecord,
 			return tokenRecord{}, err
 		}
 		return whole.tokenRecord, nil
+	}
+	id, _, err := u.locate(ctx, sel)
+	if err != nil {
+		return tokenRecord{}, err
 	}
 	record, err := u.e.token(ctx, u.id, id)
 	if err == nil {

@@ -138,7 +138,7 @@ func (e *Engine) tellUses(ctx context.Context) error {
 		e.log.WarnContext(ctx, "some uses of accounts were not counted, because the store did not take those before", "uses", lost)
 	}
 	all := e.uses.take()
-	for len(all) > 0 {
+	for try := 0; len(all) > 0; try++ {
 		batch := make(map[useKey]use, tellUses)
 		tx := e.db.Begin(ctx)
 		for key, n := range all {
@@ -151,7 +151,13 @@ func (e *Engine) tellUses(ctx context.Context) error {
 				break
 			}
 		}
-		if err := e.kernel.Commit(ctx, tx); err != nil {
+		err := e.kernel.Commit(ctx, tx)
+		if conflicted(err) { // with nobody: the store's answer was lost
+			if err = again(ctx, try); err == nil {
+				continue
+			}
+		}
+		if err != nil {
 			e.uses.put(all)
 			return err
 		}
