@@ -101,7 +101,7 @@ func cleanExternalID(id string) (string, error) {
 	case !utf8.ValidString(id):
 		return "", invalid("externalId", "is not valid UTF-8")
 	case strings.ContainsFunc(id, unicode.IsControl):
-		return "", invalid("externalId", "contains a line break or another control character")
+		return "", invalid("externalId", "contains a NUL byte, a line break or another control character")
 	}
 	return id, nil
 }
