@@ -65,10 +65,13 @@ func (u *User) addKey(ctx context.Context, in KeyInput) (credentialRecord, error
 		return none, invalid("key", "has characters that no header may carry: copy it again")
 	}
 	g := &grant{key: true, access: crypto.NewSecret(key)}
-	if g.variables, err = p.checkVariables(in.Variables); err != nil {
+	if err := p.checkGiven(in.Variables); err != nil {
 		return none, err
 	}
 	if g.wish, err = u.wish(ctx, p, asked{in.AllowMultiple, in.Into, in.ExternalID, in.Label}); err != nil {
+		return none, err
+	}
+	if g.variables, err = u.variables(ctx, p, &g.wish, in.Variables); err != nil {
 		return none, err
 	}
 	if g.account, err = u.e.tryKey(ctx, p, g); err != nil {

@@ -21,7 +21,7 @@ func keyWorld(t *testing.T, change func(*core.Integration)) *world {
 	w.create(func(in *core.Integration) {
 		in.Name, in.OAuth2 = keys, nil
 		in.APIKey = &core.APIKey{TestURL: w.provider.APIURL() + "/me"}
-		in.Identity = core.Identity{Source: core.IdentityTest, SubjectPath: "subject", TenantPath: "tenant", DisplayPath: "account"}
+		in.Identity = core.Identity{Source: core.IdentityTest, SubjectPath: "subject", TenantPath: "tenant", DisplayPath: "account", TenantOptional: true}
 		if change != nil {
 			change(in)
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/polycred/polycred/core"
 	"github.com/polycred/polycred/core/coretest"
+	"github.com/polycred/polycred/core/input"
 	"github.com/polycred/polycred/crypto"
 	"github.com/polycred/polycred/storage"
 )
@@ -34,8 +35,8 @@ func newGate(t *testing.T, store storage.Store, change func(*core.Options)) *gat
 	})
 	g := &gate{w, w.engine.Policies()}
 	inputs := func(in *core.Integration) {
-		in.Settings = []core.Input{{ID: "folder", Type: core.InputText}, {ID: "secret", Type: core.InputPassword}}
-		in.Setup = []core.Input{{ID: "site", Type: core.InputText}, {ID: "pin", Type: core.InputPassword}}
+		in.Settings = []input.Input{{ID: "folder", Type: input.Text}, {ID: "secret", Type: input.Password}}
+		in.Setup = []input.Input{{ID: "site", Type: input.Text}, {ID: "pin", Type: input.Password}}
 	}
 	w.change(inputs)
 	w.create(func(in *core.Integration) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/polycred/polycred/core"
+	"github.com/polycred/polycred/core/input"
 )
 
 // snapshot is the store as it is: the value of each key.
@@ -67,8 +68,8 @@ func TestBadSelectors(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil, nil)
 	inputs := func(in *core.Integration) {
-		in.Setup = []core.Input{{ID: "site", Type: core.InputText}}
-		in.Settings = []core.Input{{ID: "secret", Type: core.InputPassword}}
+		in.Setup = []input.Input{{ID: "site", Type: input.Text}}
+		in.Settings = []input.Input{{ID: "secret", Type: input.Password}}
 	}
 	w.change(inputs)
 	w.create(func(in *core.Integration) { in.Name = "mail"; inputs(in) })

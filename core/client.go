@@ -19,11 +19,13 @@ import (
 // request, if its body can be read again (http.Request.GetBody); otherwise the 401 is returned. A 403 repeats it once
 // if the token was replaced under it, because some providers end the old token before they answer a refresh. Redirects
 // are followed on the same host; one that leads elsewhere is returned as it is, so that no token follows it; the
-// Transport alone, in another http.Client, refuses to follow it. The body of a response is the caller's to bound and to
-// close.
+// Transport alone, in another http.Client, refuses to follow it. What was sent as one account is never repeated, nor
+// redirected, as another one that was connected into the credential meanwhile; one without known identity counts as
+// another. The body of a response is the caller's to bound and to close.
 //
-// Errors of Client are those of User.Credential, and ErrPermission. Errors of its requests wrap ErrHostNotAllowed, those of User.Token, or
-// a ProviderError; http.Client puts the request's own URL around them, to which nothing secret was added.
+// Errors of Client are those of User.Credential, and ErrPermission. Errors of its requests wrap ErrHostNotAllowed, those
+// of User.Token, a ProviderError, or ErrConflict for such a redirect; http.Client puts the request's own URL around them,
+// to which nothing secret was added.
 func (u *User) Client(ctx context.Context, sel Selector) (*http.Client, error) {
 	record, err := u.find(ctx, sel)
 	if err != nil {
@@ -60,7 +62,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	ctx, e := req.Context(), t.u.e
 	t.u.used(ctx, record.Integration, record.ID, "client")
-	resp, err := e.send(p, req, req.Body, record.AccessToken)
+	resp, err := e.send(p, req, req.Body, &record)
 	if err != nil || p.OAuth2 == nil {
 		return resp, err
 	}
@@ -72,8 +74,11 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	case http.StatusForbidden: // no reason to refresh, but the token may have been replaced under the request
 		renewed, ok = e.replaced(ctx, t.u.id, &record)
 	}
-	if !ok || p.allows(req, renewed.Variables) != nil { // connected anew in between, at other hosts
+	if !ok || renewed.Generation != record.Generation { // what began as one account does not go on as another
 		return resp, nil
+	}
+	if p, err = e.providerOf(ctx, &renewed); err != nil || p.OAuth2 == nil || p.allows(req, renewed.Variables) != nil {
+		return resp, nil //nolint:nilerr // connected anew in between, at other hosts; the first answer counts then
 	}
 	body := req.Body
 	if body != nil && body != http.NoBody {
@@ -85,7 +90,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 	}
 	_ = resp.Body.Close() // not read to its end, which only the provider knows
-	return e.send(p, req, body, renewed.AccessToken)
+	return e.send(p, req, body, &renewed)
 }
 
 // prepare returns the token and the integration to send a request with, if it may be sent.
@@ -94,33 +99,59 @@ func (t *transport) prepare(req *http.Request) (tokenRecord, *provider, error) {
 	if err != nil {
 		return record, nil, err
 	}
-	p, err := t.u.e.provider(req.Context(), record.Integration)
+	p, err := t.u.e.providerOf(req.Context(), &record)
 	if err != nil {
 		return record, nil, err
 	}
 	if err := p.allows(req, record.Variables); err != nil {
 		return record, nil, err
 	}
-	if record, err = t.u.freshen(req.Context(), record); err == nil {
-		err = p.allows(req, record.Variables) // the account may have been connected anew, at other hosts
+	if record, err = t.u.freshen(req.Context(), record); err != nil {
+		return record, nil, err
+	}
+	// The account may have been connected anew, at other hosts.
+	if p, err = t.u.e.providerOf(req.Context(), &record); err == nil {
+		err = p.allows(req, record.Variables)
+	}
+	if err == nil && req.Response != nil && req.Response.Request != nil {
+		begun, ok := req.Response.Request.Context().Value(generationKey{}).(uint64)
+		if ok && begun != record.Generation {
+			err = fmt.Errorf("request with an account of %s: %w: another account was connected before the redirect", p.Name, ErrConflict)
+		}
 	}
 	return record, p, err
 }
 
+// generationKey is under which the request of a redirect says as which account it was sent (tokenRecord.Generation).
+type generationKey struct{}
+
+// providerOf returns the integration of an account as it was when the account got its token, or newer: the one in the
+// cache may be another of the same name, which was deleted before the account was connected.
+func (e *Engine) providerOf(ctx context.Context, record *tokenRecord) (*provider, error) {
+	p, err := e.provider(ctx, record.Integration)
+	if err == nil && toMillis(p.loaded) <= record.Refreshed {
+		return e.freshProvider(ctx, record.Integration)
+	}
+	return p, err
+}
+
 // send sends a copy of req with the account's authorisation. The response names req itself as its request, so that
 // nobody finds the token there.
-func (e *Engine) send(p *provider, req *http.Request, body io.ReadCloser, token crypto.Secret) (*http.Response, error) {
+func (e *Engine) send(p *provider, req *http.Request, body io.ReadCloser, record *tokenRecord) (*http.Response, error) {
 	out := req.Clone(req.Context())
 	out.Body = body
 	if out.Header == nil {
 		out.Header = http.Header{}
 	}
-	p.inject(out, token)
+	p.inject(out, record.AccessToken)
 	resp, err := e.out.RoundTrip(out)
 	if err != nil {
 		return nil, &ProviderError{Integration: p.Name, Op: "request", Class: FailureTransient, Reason: err.Error(), err: err, setup: blocked(err)}
 	}
 	resp.Request = req
+	if resp.StatusCode >= 300 && resp.StatusCode < 400 {
+		resp.Request = req.WithContext(context.WithValue(req.Context(), generationKey{}, record.Generation))
+	}
 	if k := p.APIKey; k != nil && k.In == KeyQuery { // servers that redirect repeat the query, and errors repeat URLs
 		if at, err := url.Parse(resp.Header.Get("Location")); err == nil && at.RawQuery != "" {
 			at.RawQuery = dropQuery(at.RawQuery, k.Name)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/polycred/polycred/core/input"
 	"github.com/polycred/polycred/storage"
 	"github.com/polycred/polycred/storage/sealed"
 )
@@ -62,13 +63,13 @@ type configurationIDRecord struct {
 // ConfigurationInput describes a configuration to be created. All of it may be empty.
 type ConfigurationInput struct {
 	ExternalID string         // unique within the account; surrounding space and a leading "ext:" are cut off
-	Settings   map[string]any // by Input.ID
+	Settings   map[string]any // by the inputs' ids
 	Meta       map[string]any // at most 16 KiB as JSON
 }
 
 // ConfigurationUpdate says what changes. What it does not name stays as it is, so that nobody's change is lost.
 type ConfigurationUpdate struct {
-	Settings map[string]any // by Input.ID; nil takes a value away, so that the default counts again
+	Settings map[string]any // by the inputs' ids; nil takes a value away, so that the default counts again
 	Meta     map[string]any // by key; nil takes a value away
 	// ExternalID is the new one, empty for none; nil leaves it. The default configuration has none.
 	ExternalID *string
@@ -249,9 +250,9 @@ func (u *User) createConfiguration(ctx context.Context, sel Selector, in Configu
 		if first.record.Others >= maxConfigurations {
 			return none, fmt.Errorf("%w: an account has at most %d configurations beside its default one", ErrTooMany, maxConfigurations)
 		}
-		merged, err := mergeValues("settings", first.p.Settings, values{}, in.Settings)
+		merged, err := input.Merge("settings", first.p.Settings, input.Values{}, in.Settings)
 		if err != nil {
-			return none, err
+			return none, wrongInput(err)
 		}
 		record.Settings = merged.Open
 		if record.Meta, err = mergeMeta(nil, in.Meta); err != nil {
@@ -310,9 +311,9 @@ func (u *User) updateConfiguration(ctx context.Context, sel Selector, in Configu
 		if len(in.Settings) == 0 && len(in.Meta) == 0 && in.ExternalID == nil {
 			return c.record.public(c.p, c.credential.ID, c.rev), nil
 		}
-		merged, err := mergeValues("settings", c.p.Settings, values{Open: c.record.Settings, Secrets: secrets}, in.Settings)
+		merged, err := input.Merge("settings", c.p.Settings, input.Values{Open: c.record.Settings, Secrets: secrets}, in.Settings)
 		if err != nil {
-			return none, err
+			return none, wrongInput(err)
 		}
 		next := c.record
 		next.Settings, next.Updated = merged.Open, toMillis(u.e.now())
@@ -400,7 +401,7 @@ func (r *configurationRecord) public(p *provider, credential string, rev storage
 	if c.Meta == nil {
 		c.Meta = map[string]any{}
 	}
-	c.Settings, c.Passwords, c.Missing = shownValues(p.Settings, values{Open: r.Settings, Secrets: r.marks()})
+	c.Settings, c.Passwords, c.Missing = input.Shown(p.Settings, input.Values{Open: r.Settings, Secrets: r.marks()})
 	if c.Settings == nil {
 		c.Settings = map[string]any{}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/polycred/polycred/core"
+	"github.com/polycred/polycred/core/input"
 	"github.com/polycred/polycred/crypto"
 )
 
@@ -21,16 +22,16 @@ import (
 const maxExtra = 32
 
 // oneOfEachType declares an input of each type, called like it.
-func oneOfEachType() []core.Input {
-	var inputs []core.Input
-	for _, typ := range []core.InputType{
-		core.InputText, core.InputTextArea, core.InputNumber, core.InputEmail, core.InputURL, core.InputPassword, core.InputBoolean,
-		core.InputSwitch, core.InputEnum, core.InputDynamicEnum, core.InputCustomDropdown, core.InputCombo, core.InputDynamicCombo,
-		core.InputFieldMapper, core.InputCopyable, core.InputPermission, core.InputFile,
+func oneOfEachType() []input.Input {
+	var inputs []input.Input
+	for _, typ := range []input.Type{
+		input.Text, input.TextArea, input.Number, input.Email, input.URL, input.Password, input.Boolean,
+		input.Switch, input.Enum, input.DynamicEnum, input.CustomDropdown, input.Combo, input.DynamicCombo,
+		input.FieldMapper, input.Copyable, input.Permission, input.File,
 	} {
-		in := core.Input{ID: string(typ), Type: typ}
-		if typ == core.InputEnum {
-			in.Options = []core.InputOption{{Value: "daily"}, {Value: "weekly"}}
+		in := input.Input{ID: string(typ), Type: typ}
+		if typ == input.Enum {
+			in.Options = []input.Option{{Value: "daily"}, {Value: "weekly"}}
 		}
 		inputs = append(inputs, in)
 	}
@@ -38,7 +39,7 @@ func oneOfEachType() []core.Input {
 }
 
 // configured is a world whose integration calendar has these settings, with u's account ada, called work.
-func configured(t *testing.T, settings []core.Input) (*world, core.Credential) {
+func configured(t *testing.T, settings []input.Input) (*world, core.Credential) {
 	t.Helper()
 	w := newWorld(t, nil, nil)
 	w.change(func(in *core.Integration) { in.Settings = settings })
@@ -67,8 +68,8 @@ func (w *world) configurations(credential string) []core.Configuration {
 
 func TestConfigurationDefault(t *testing.T) {
 	t.Parallel()
-	w, ada := configured(t, []core.Input{
-		{ID: "folder", Type: core.InputText, Required: true}, {ID: "days", Type: core.InputNumber, Default: 7},
+	w, ada := configured(t, []input.Input{
+		{ID: "folder", Type: input.Text, Required: true}, {ID: "days", Type: input.Number, Default: 7},
 	})
 	u, ctx := w.engine.User("u"), t.Context()
 	want := core.Configuration{
@@ -205,7 +206,7 @@ func TestConfigurationExternalIDs(t *testing.T) {
 
 func TestConfigurationMergesAndRevisions(t *testing.T) {
 	t.Parallel()
-	w, ada := configured(t, []core.Input{{ID: "a", Type: core.InputText, Default: "-"}, {ID: "b", Type: core.InputText}})
+	w, ada := configured(t, []input.Input{{ID: "a", Type: input.Text, Default: "-"}, {ID: "b", Type: input.Text}})
 	u, ctx, sel := w.engine.User("u"), t.Context(), core.Selector{Credential: ada.ID}
 	update := func(in core.ConfigurationUpdate) core.Configuration {
 		t.Helper()
@@ -253,9 +254,9 @@ func TestConfigurationMergesAndRevisions(t *testing.T) {
 // Settings that many change at once, each one of them, are all there in the end, whatever else happens to the account.
 func TestConfigurationUpdateRace(t *testing.T) {
 	t.Parallel()
-	var inputs []core.Input
+	var inputs []input.Input
 	for i := range crowd {
-		inputs = append(inputs, core.Input{ID: fmt.Sprintf("s%d", i), Type: core.InputNumber})
+		inputs = append(inputs, input.Input{ID: fmt.Sprintf("s%d", i), Type: input.Number})
 	}
 	w, ada := configured(t, inputs)
 	w.rotate()
@@ -304,7 +305,7 @@ func TestConfigurationUpdateRace(t *testing.T) {
 
 func TestConfigurationLimits(t *testing.T) {
 	t.Parallel()
-	w, ada := configured(t, []core.Input{{ID: "a", Type: core.InputTextArea}, {ID: "b", Type: core.InputTextArea}, {ID: "c", Type: core.InputTextArea}})
+	w, ada := configured(t, []input.Input{{ID: "a", Type: input.TextArea}, {ID: "b", Type: input.TextArea}, {ID: "c", Type: input.TextArea}})
 	u, ctx, sel := w.engine.User("u"), t.Context(), core.Selector{Credential: ada.ID}
 	var made, refused atomic.Int64
 	together(crowd, func(i int) {
@@ -408,7 +409,7 @@ func TestSecurity17_ConfigurationPasswords(t *testing.T) {
 	t.Parallel()
 	w, ada := configured(t, oneOfEachType())
 	w.change(func(in *core.Integration) {
-		in.Setup = []core.Input{{ID: "pin", Type: core.InputPassword}}
+		in.Setup = []input.Input{{ID: "pin", Type: input.Password}}
 	})
 	u, ctx, sel := w.engine.User("u").As("ada"), t.Context(), core.Selector{Credential: ada.ID}
 	const password = "canary-password"
@@ -485,12 +486,12 @@ func TestConfigurationTypes(t *testing.T) {
 	t.Parallel()
 	w, ada := configured(t, oneOfEachType())
 	u, ctx, sel := w.engine.User("u"), t.Context(), core.Selector{Credential: ada.ID}
-	good := map[core.InputType]any{
-		core.InputText: "a", core.InputTextArea: "a\nb", core.InputNumber: 1.5, core.InputEmail: "ada@example.com",
-		core.InputURL: "https://example.com/a", core.InputBoolean: true, core.InputSwitch: false, core.InputEnum: "weekly",
-		core.InputDynamicEnum: "C1", core.InputCustomDropdown: "x", core.InputPermission: true,
-		core.InputCombo: map[string]any{"mainInput": "a", "dependentInput": "b"}, core.InputDynamicCombo: map[string]any{"mainInput": "a", "dependentInput": "b"},
-		core.InputFieldMapper: map[string]any{"objectMapping": "Lead"}, core.InputFile: map[string]any{"name": "a.txt", "data": "YQ=="},
+	good := map[input.Type]any{
+		input.Text: "a", input.TextArea: "a\nb", input.Number: 1.5, input.Email: "ada@example.com",
+		input.URL: "https://example.com/a", input.Boolean: true, input.Switch: false, input.Enum: "weekly",
+		input.DynamicEnum: "C1", input.CustomDropdown: "x", input.Permission: true,
+		input.Combo: map[string]any{"mainInput": "a", "dependentInput": "b"}, input.DynamicCombo: map[string]any{"mainInput": "a", "dependentInput": "b"},
+		input.FieldMapper: map[string]any{"objectMapping": "Lead"}, input.File: map[string]any{"name": "a.txt", "data": "YQ=="},
 	}
 	huge := strings.Repeat("x", 200<<10)
 	for _, in := range oneOfEachType() {
@@ -499,7 +500,7 @@ func TestConfigurationTypes(t *testing.T) {
 			beside = "textarea"
 		}
 		bad := []any{func() {}, make(chan int), struct{ A int }{1}, "\xff", huge, map[string]any{"nope": 1}, []any{map[string]any{}}}
-		if in.Type != core.InputNumber {
+		if in.Type != input.Number {
 			bad = append(bad, 5)
 		}
 		if value, takes := good[in.Type]; takes {

@@ -107,6 +107,9 @@ func (u *User) newSession(ctx context.Context, p *provider, in ConnectInput) (*s
 	if _, err := e.clientSecrets(ctx, p, "authorize"); err != nil {
 		return nil, err
 	}
+	if err := p.checkGiven(in.Variables); err != nil {
+		return nil, err
+	}
 	w, err := u.wish(ctx, p, asked{in.AllowMultiple, in.Into, in.ExternalID, in.Label})
 	if err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/polycred/polycred/core/input"
 	"github.com/polycred/polycred/crypto"
 	"github.com/polycred/polycred/storage/memory"
 )
@@ -123,7 +124,7 @@ func (c *crowd) create() {
 
 // crowdIntegrations are those of a provider that answers like answerCrowd.
 func crowdIntegrations(provider string) []Integration {
-	settings := []Input{{ID: "folder", Type: InputText}, {ID: "secret", Type: InputPassword}}
+	settings := []input.Input{{ID: "folder", Type: input.Text}, {ID: "secret", Type: input.Password}}
 	return []Integration{
 		{
 			Name: "oauth", Identity: Identity{Source: IdentityToken, SubjectPath: "sub"}, Settings: settings,
@@ -185,7 +186,7 @@ func (c *crowd) act() {
 		in, err := c.e.Integration(ctx, integration)
 		if err == nil {
 			in.DisplayName = fmt.Sprint(rand.Uint32())
-			in.Setup = []Input{{ID: "site", Type: InputText, Required: rand.IntN(2) == 0}} // accounts are PENDING, or are not
+			in.Setup = []input.Input{{ID: "site", Type: input.Text, Required: rand.IntN(2) == 0}} // accounts are PENDING, or are not
 			_, err = c.e.UpdateIntegration(ctx, in)
 		}
 		c.note("update", err)

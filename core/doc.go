@@ -63,7 +63,7 @@
 // application (ExternalID).
 //
 // Integration.Settings are what a person may set for an account. Each account has a default [Configuration] that holds their
-// values, and may have more. An [InputType] says what a value is; one that does not fit is an InputError that names its
+// values, and may have more. An [input.Type] says what a value is; one that does not fit is an InputError that names its
 // field. Changes merge, so that of two at the same time none is lost. Passwords are written, and never shown again: only
 // [User.Password] reads one, which is an event.
 //

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/polycred/polycred/core/input"
 	"github.com/polycred/polycred/core/internal/egress"
 )
 
@@ -96,6 +97,15 @@ func (e *InputError) Error() string { return fmt.Sprintf("%v: %s %s", ErrInvalid
 func (e *InputError) Unwrap() error { return ErrInvalid }
 
 func invalid(field, reason string) error { return &InputError{Field: field, Reason: reason} }
+
+// wrongInput turns an error of package input into an InputError.
+func wrongInput(err error) error {
+	var wrong *input.Error
+	if errors.As(err, &wrong) {
+		return invalid(wrong.Field, wrong.Reason)
+	}
+	return err
+}
 
 // AmbiguousError says that nothing was chosen because several accounts fit. It wraps ErrAmbiguous.
 type AmbiguousError struct {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/polycred/polycred/core"
 	"github.com/polycred/polycred/core/coretest"
+	"github.com/polycred/polycred/core/input"
 	"github.com/polycred/polycred/crypto"
 )
 
@@ -57,7 +58,7 @@ func ExampleUser_CompleteSetup() {
 	engine, provider, end := demo()
 	defer end()
 	crm := provider.Integration("demoCRM")
-	crm.Setup = []core.Input{{ID: "region", Type: core.InputEnum, Required: true, Options: []core.InputOption{{Value: "eu"}, {Value: "us"}}}}
+	crm.Setup = []input.Input{{ID: "region", Type: input.Enum, Required: true, Options: []input.Option{{Value: "eu"}, {Value: "us"}}}}
 	_, err := engine.CreateIntegration(ctx, crm)
 	check(err)
 	acme, sel := engine.User("acme"), core.Selector{Integration: "demoCRM"}
@@ -80,10 +81,10 @@ func ExampleUser_CompleteSetup() {
 // files declares an integration whose accounts have settings.
 func files(engine *core.Engine, provider *coretest.OAuthServer) {
 	in := provider.Integration("demoFiles")
-	in.Settings = []core.Input{
-		{ID: "folder", Type: core.InputText, Required: true},
-		{ID: "days", Type: core.InputNumber, Default: 7},
-		{ID: "pin", Type: core.InputPassword},
+	in.Settings = []input.Input{
+		{ID: "folder", Type: input.Text, Required: true},
+		{ID: "days", Type: input.Number, Default: 7},
+		{ID: "pin", Type: input.Password},
 	}
 	_, err := engine.CreateIntegration(context.Background(), in)
 	check(err)

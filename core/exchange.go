@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 
-	"github.com/polycred/polycred/core/internal/endpoint"
 	"github.com/polycred/polycred/core/internal/oauth"
 	"github.com/polycred/polycred/crypto"
 )
@@ -98,11 +99,7 @@ func (p *provider) callbackHosts(values url.Values, tokenURL string, vars map[st
 		if raw == "" && sent.Optional {
 			continue
 		}
-		accept := endpoint.ParseSent
-		if sent.TokenHost {
-			accept = endpoint.ParseSentExact
-		}
-		origin, err := accept(raw, sent.Hosts)
+		origin, err := p.sentHosts[sent.Field].Parse(raw)
 		if err != nil {
 			return "", p.problem("authorize", FailurePermanent, "the provider sent no "+sent.Field+" that the integration lists")
 		}
@@ -118,6 +115,34 @@ func (p *provider) callbackHosts(values url.Values, tokenURL string, vars map[st
 	return tokenURL, nil
 }
 
+// tokenURL is where the tokens of an account come from: the host that the provider named when it was connected, where
+// the integration lists it. One that was taken off the list gets no secret any more (security 3).
+func (p *provider) tokenURL(vars map[string]string) (string, error) {
+	u, err := p.token.Expand(vars)
+	if err != nil {
+		return "", valueError(err)
+	}
+	for _, sent := range p.SentHosts {
+		kept := vars[sent.Field]
+		if !sent.TokenHost || kept == "" {
+			continue
+		}
+		origin, err := p.sentHosts[sent.Field].Parse(kept)
+		if err != nil {
+			return "", &ProviderError{
+				Integration: p.Name, Op: "refresh", Class: FailureTransient, setup: true,
+				Reason: "the host that the account's tokens come from (" + sent.Field + ") is not listed any more: list it again, or have the account reconnected",
+			}
+		}
+		base, err := url.Parse(origin)
+		if err != nil {
+			return "", err
+		}
+		u.Scheme, u.Host = base.Scheme, base.Host
+	}
+	return u.String(), nil
+}
+
 // tokenHosts takes the hosts that the provider sent with the token.
 func (p *provider) tokenHosts(answer *oauth.Answer, vars map[string]string) error {
 	for _, sent := range p.SentHosts {
@@ -128,7 +153,7 @@ func (p *provider) tokenHosts(answer *oauth.Answer, vars map[string]string) erro
 		if raw == "" && sent.Optional {
 			continue
 		}
-		origin, err := endpoint.ParseSent(raw, sent.Hosts)
+		origin, err := p.sentHosts[sent.Field].Parse(raw)
 		if err != nil {
 			return p.problem("exchange", FailurePermanent, "the provider sent no "+sent.Field+" that the integration lists")
 		}
@@ -160,24 +185,35 @@ func (e *Engine) tokenEndpoint(ctx context.Context, p *provider, op, tokenURL st
 
 // clientSecrets returns the live client secrets of an integration, none for a public client.
 func (e *Engine) clientSecrets(ctx context.Context, p *provider, op string) ([]crypto.Secret, error) {
-	if p.OAuth2.ClientAuth == ClientAuthNone {
-		return nil, nil
+	public := p.OAuth2.ClientAuth == ClientAuthNone
+	var secrets []crypto.Secret
+	if !public {
+		var err error
+		if secrets, _, err = e.secrets(ctx, p.Name); err != nil {
+			return nil, err
+		}
 	}
-	secrets, _, err := e.secrets(ctx, p.Name)
-	if err != nil {
-		return nil, err
-	}
-	// Read after the secrets: they may have been set since, together with another client or endpoint.
+	// Read after the secrets: they may have been set since, together with another client or endpoint. The refresh token
+	// of a public client is no less of a secret.
 	now, err := e.freshProvider(ctx, p.Name)
 	switch {
 	case err != nil: // it was deleted in between
 		return nil, err
-	case now.OAuth2 == nil || now.OAuth2.ClientID != p.OAuth2.ClientID || now.token.String() != p.token.String():
+	case !now.sameEndpoint(p):
 		return nil, p.problem(op, FailureTransient, "the integration was changed at the same time; try again")
-	case len(secrets) > 0:
+	case public || len(secrets) > 0:
 		return secrets, nil
 	}
 	return nil, p.problem(op, FailurePermanent, "the integration has no client secret: call SetClientSecret")
+}
+
+// sameEndpoint reports whether two states of an integration prove themselves as the same client at the same hosts.
+func (p *provider) sameEndpoint(other *provider) bool {
+	return p.OAuth2 != nil && p.OAuth2.ClientID == other.OAuth2.ClientID && p.OAuth2.ClientAuth == other.OAuth2.ClientAuth &&
+		p.token.String() == other.token.String() && maps.Equal(p.Variables, other.Variables) &&
+		slices.EqualFunc(p.SentHosts, other.SentHosts, func(a, b SentHost) bool {
+			return a.Field == b.Field && a.TokenHost == b.TokenHost && (!a.TokenHost || slices.Equal(a.Hosts, b.Hosts))
+		})
 }
 
 // problem is a ProviderError without a status. A permanent one is for the operator: trying again does not help.

@@ -69,16 +69,39 @@ func (p *provider) account(fields map[string]any, host string) (ProviderAccount,
 	if id.TenantPath != "" {
 		account.Tenant = oauth.Field(fields, id.TenantPath)
 	}
+	var problem string
+	switch {
+	case account.Tenant != "" || id.TenantPath == "":
+	case !absent(fields, id.TenantPath):
+		problem = "is of a kind that no id has"
+	case !id.TenantOptional && (p.OAuth2 == nil || p.OAuth2.TenantParam == ""): // with TenantParam the callback tells it
+		problem = "is missing; see Identity.TenantOptional"
+	}
 	if id.DisplayPath != "" {
 		account.Display = displayName(oauth.Field(fields, id.DisplayPath))
 	}
 	switch {
 	case account.Subject == "":
 		return account, p.problem("identity", FailurePermanent, fmt.Sprintf("the provider's answer has no %s to know the account by", id.SubjectPath))
+	case problem != "": // all tenants would be one
+		return account, p.problem("identity", FailurePermanent, fmt.Sprintf("the %s of the provider's answer, which tells the tenant of the account, %s", id.TenantPath, problem))
 	case len(account.Subject) > 512 || len(account.Tenant) > 512:
 		return account, p.problem("identity", FailurePermanent, "the provider's answer has an account id that is too long")
 	}
 	return account, nil
+}
+
+// absent reports whether there is nothing at a path: no field, null, or an empty text.
+func absent(fields map[string]any, path string) bool {
+	var v any = fields
+	for name := range strings.SplitSeq(path, ".") {
+		object, ok := v.(map[string]any)
+		if !ok {
+			break
+		}
+		v = object[name]
+	}
+	return v == nil || v == ""
 }
 
 // inTenant adds the tenant that the callback names, which must be the one that the provider itself told, if it did.
@@ -103,10 +126,17 @@ func (p *provider) inTenant(account ProviderAccount, callback url.Values) (Provi
 	return account, nil
 }
 
-// manyHosts reports whether accounts are asked for at a host that differs between them, within which alone a subject
-// counts.
+// manyHosts reports whether accounts are told by hosts that differ between them, within each of which alone a subject
+// counts. An id_token names its issuer itself.
 func (p *provider) manyHosts() bool {
-	return p.Integration.Identity.Source == IdentityURL && p.identity != nil && p.identity.VariableHost()
+	switch p.Integration.Identity.Source {
+	case IdentityURL:
+		return p.identity.VariableHost()
+	case IdentityToken:
+		return p.token.VariableHost() || slices.ContainsFunc(p.SentHosts, func(s SentHost) bool { return s.TokenHost })
+	default:
+		return false
+	}
 }
 
 // displayName makes a provider's text fit to be shown: one line of at most 200 characters.
@@ -154,7 +184,13 @@ func (p *provider) idToken(raw crypto.Secret, session *sessionRecord, now time.T
 	}
 	claim, sent := claims["nonce"]
 	nonce, _ := claim.(string)
-	if (sent || session.needsNonce()) && !crypto.NewSecret(nonce).Equal(session.Nonce) {
+	// Point 11, with PKCE too: who takes a code from a request of their own, without nonce and challenge, gets an id_token
+	// without one, and a provider that lets PKCE be dropped takes our verifier beside that code (RFC 9700 §4.8.2).
+	expected := session.needsNonce() || session.sendsNonce(p) && !p.OAuth2.NonceOptional
+	switch {
+	case !sent && expected:
+		return refuse("belongs to another session: it has no nonce, although one was sent; see OAuth2.NonceOptional")
+	case sent && !crypto.NewSecret(nonce).Equal(session.Nonce):
 		return refuse("belongs to another session")
 	}
 	return claims, nil

@@ -60,7 +60,7 @@ func TestIdentityFromIDToken(t *testing.T) {
 	w := newWorld(t, nil, nil)
 	w.provider.AddAccount(coretest.Account{Login: "ada.corp", Subject: "ada", Tenant: "corp", Name: "Ada"})
 	w.change(func(in *core.Integration) {
-		in.Identity = core.Identity{Source: core.IdentityIDToken, SubjectPath: "sub", TenantPath: "tenant", DisplayPath: "name"}
+		in.Identity = core.Identity{Source: core.IdentityIDToken, SubjectPath: "sub", TenantPath: "tenant", DisplayPath: "name", TenantOptional: true}
 	})
 	home := w.mustConnect("u", "ada", core.ConnectInput{})
 	corp := w.mustConnect("u", "ada.corp", core.ConnectInput{AllowMultiple: true})

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/polycred/polycred/core/catalog"
+	"github.com/polycred/polycred/core/input"
 	"github.com/polycred/polycred/crypto"
 )
 
@@ -57,10 +58,10 @@ type Integration struct {
 	ProviderInitiated bool `json:"providerInitiated,omitempty" cbor:"14,keyasint,omitempty"`
 
 	// Settings are what a person sets for each configuration of an account; see User.UpdateConfiguration.
-	Settings []Input `json:"settings,omitempty" cbor:"12,keyasint,omitempty"`
+	Settings []input.Input `json:"settings,omitempty" cbor:"12,keyasint,omitempty"`
 	// Setup are what a person has to say once an account is authorised, before it can be used: the account is PENDING until
 	// each required one has a value; see User.CompleteSetup.
-	Setup []Input `json:"setup,omitempty" cbor:"13,keyasint,omitempty"`
+	Setup []input.Input `json:"setup,omitempty" cbor:"13,keyasint,omitempty"`
 
 	Created time.Time `json:"created,omitzero" cbor:"-"` // set by polycred
 	Updated time.Time `json:"updated,omitzero" cbor:"-"` // set by polycred
@@ -87,7 +88,7 @@ type OAuth2 struct {
 	RevocationURL string `json:"revocationUrl,omitempty" cbor:"5,keyasint,omitempty"`
 
 	// Issuer is the provider's issuer identifier. When it is set, an "iss" on the callback (RFC 9207) and in an id_token
-	// must equal it, and accounts are recognised under it.
+	// must equal it, and accounts are recognised under it; under the host that told them where that differs between them.
 	Issuer string `json:"issuer,omitempty" cbor:"6,keyasint,omitempty"`
 	// RequireIssuer refuses a callback without "iss". Set it for providers whose metadata says
 	// authorization_response_iss_parameter_supported (RFC 9207 §3).
@@ -128,6 +129,10 @@ type OAuth2 struct {
 	Refresh RefreshTokens `json:"refresh,omitzero" cbor:"19,keyasint,omitempty"`
 	// Errors are the token endpoint's own error codes.
 	Errors TokenErrors `json:"errors,omitzero" cbor:"20,keyasint,omitempty"`
+	// NonceOptional accepts an id_token without the nonce that was sent with a request for the scope openid, from providers
+	// that do not repeat it (against OpenID Connect Core §3.1.3.7). PKCE alone binds the answer to the session then; where
+	// that is refused, the nonce is needed all the same.
+	NonceOptional bool `json:"nonceOptional,omitempty" cbor:"22,keyasint,omitempty"`
 	// TokensPerUser is how many refresh tokens one account may have at one client before the oldest dies; 0 means that no
 	// limit is known. It is stored, and not used yet.
 	TokensPerUser int `json:"tokensPerUser,omitempty" cbor:"21,keyasint,omitempty"`
@@ -254,6 +259,10 @@ type Identity struct {
 	SubjectPath string `json:"subjectPath,omitempty" cbor:"3,keyasint,omitempty"`
 	TenantPath  string `json:"tenantPath,omitempty" cbor:"4,keyasint,omitempty"`
 	DisplayPath string `json:"displayPath,omitempty" cbor:"5,keyasint,omitempty"`
+	// TenantOptional accepts an answer without anything at TenantPath as an account that belongs to no tenant, for
+	// providers that have such accounts beside others. False refuses it: if the field were only lost, the accounts of one
+	// subject in all tenants would become one.
+	TenantOptional bool `json:"tenantOptional,omitempty" cbor:"6,keyasint,omitempty"`
 }
 
 // IdentitySource says which answer Identity's paths lead through.
@@ -277,16 +286,19 @@ type Variable struct {
 	// CustomerDomains permits the variable directly under a domain in which the provider gives its customers names, when
 	// the public suffix list names that domain: "{shop}.myshopify.com".
 	CustomerDomains bool `json:"customerDomains,omitempty" cbor:"2,keyasint,omitempty"`
-	// Default is the value of accounts for which none is given when they are connected; empty means that one has to be.
+	// Default is the value of accounts for which none is given when they are connected, and of those that were connected
+	// before there was such a variable; empty means that one has to be given.
 	Default string `json:"default,omitempty" cbor:"3,keyasint,omitempty"`
 }
 
 // SentHost is a host that the provider tells in an answer, like Salesforce's instance_url. It becomes a variable of its
 // name that stands for scheme and host together: "{instance_url}/services/data".
 type SentHost struct {
-	Field string   `json:"field" cbor:"1,keyasint"` // the name of the field, and of the variable
-	In    SentIn   `json:"in" cbor:"2,keyasint"`
-	Hosts []string `json:"hosts" cbor:"3,keyasint"` // which hosts are believed: exact, or "*.example.com" for any depth
+	Field string `json:"field" cbor:"1,keyasint"` // the name of the field, and of the variable
+	In    SentIn `json:"in" cbor:"2,keyasint"`
+	// Hosts are believed: exact, or "*.example.com" for any depth. An account whose host is taken off the list is sent
+	// nowhere until it is connected again.
+	Hosts []string `json:"hosts" cbor:"3,keyasint"`
 	// TokenHost sends the token request to this host instead of TokenURL's. Only for SentInCallback; Hosts must be exact.
 	TokenHost bool `json:"tokenHost,omitempty" cbor:"4,keyasint,omitempty"`
 	// Optional accepts answers without the field; templates that need it then fail.

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/polycred/polycred/core"
 	"github.com/polycred/polycred/core/coretest"
+	"github.com/polycred/polycred/core/input"
 	"github.com/polycred/polycred/crypto"
 )
 
@@ -86,12 +87,14 @@ func TestIntegrationIsChecked(t *testing.T) {
 		"a header injection": {func(in *core.Integration) {
 			in.OAuth2, in.APIKey = nil, &core.APIKey{In: core.KeyHeader, Name: "X-Key", Prefix: "a\r\nb", TestURL: "https://acme.example.com/me"}
 		}, "apiKey.prefix"},
+		"a setting without an id": {func(in *core.Integration) { in.Settings = []input.Input{{Type: input.Text}} }, "settings.0.id"},
+		"set-up without a type":   {func(in *core.Integration) { in.Setup = []input.Input{{ID: "site"}} }, "setup.0.type"},
 	} {
 		in := plainIntegration()
 		c.change(&in)
 		_, err := engine.CreateIntegration(t.Context(), in)
-		var input *core.InputError
-		if !errors.As(err, &input) || input.Field != c.field {
+		var wrong *core.InputError
+		if !errors.As(err, &wrong) || wrong.Field != c.field {
 			t.Errorf("%s: CreateIntegration = %v, want an InputError about %s", name, err, c.field)
 		}
 		wantClean(t, err)

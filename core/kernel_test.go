@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/polycred/polycred/core"
 	"github.com/polycred/polycred/core/coretest"
+	"github.com/polycred/polycred/core/input"
 	"github.com/polycred/polycred/core/internal/kernel"
 	"github.com/polycred/polycred/storage"
 	"github.com/polycred/polycred/storage/sealed"
@@ -172,7 +173,7 @@ func TestKernelHooksPending(t *testing.T) {
 	w := newWorld(t, nil, nil)
 	m := newMailboxes(w.engine)
 	w.change(func(in *core.Integration) {
-		in.Setup = []core.Input{{ID: "site", Type: core.InputText, Required: true}}
+		in.Setup = []input.Input{{ID: "site", Type: input.Text, Required: true}}
 	})
 	account := w.mustConnect("ada", "ada", core.ConnectInput{})
 	if got := m.of(t, "ada"); len(got) != 0 {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/polycred/polycred/core/input"
 	"github.com/polycred/polycred/crypto"
 	"github.com/polycred/polycred/storage"
 	"github.com/polycred/polycred/storage/sealed"
@@ -39,7 +40,7 @@ func (u *User) password(ctx context.Context, sel Selector, field string) (crypto
 	}
 	var secrets map[string]crypto.Secret
 	inputs := c.p.Settings
-	group, input, _ := strings.Cut(field, ".")
+	group, id, _ := strings.Cut(field, ".")
 	switch group {
 	case "settings":
 		if secrets, _, err = u.e.passwords(ctx, u.id, c.credential.ID, &c.record); err != nil {
@@ -55,12 +56,12 @@ func (u *User) password(ctx context.Context, sel Selector, field string) (crypto
 	}
 	declared := false
 	for i := range inputs {
-		declared = declared || inputs[i].ID == input && inputs[i].Type == InputPassword
+		declared = declared || inputs[i].ID == id && inputs[i].Type == input.Password
 	}
-	secret, set := secrets[input]
+	secret, set := secrets[id]
 	switch {
 	case !declared:
-		return none, invalid(group+"."+clip(input), "is no input of type password")
+		return none, invalid(group+"."+clip(id), "is no input of type password")
 	case !set:
 		return none, fmt.Errorf("none is set: %w", ErrNotFound)
 	}

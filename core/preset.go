@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/polycred/polycred/core/catalog"
+	"github.com/polycred/polycred/core/input"
 	"github.com/polycred/polycred/crypto"
 )
 
@@ -38,16 +39,8 @@ func Resolve(in Integration) (Integration, error) {
 	for i := range out.SentHosts {
 		out.SentHosts[i].Hosts = slices.Clone(out.SentHosts[i].Hosts)
 	}
-	out.Settings, out.Setup = cloneInputs(out.Settings), cloneInputs(out.Setup)
+	out.Settings, out.Setup = input.Clone(out.Settings), input.Clone(out.Setup)
 	return out, nil
-}
-
-func cloneInputs(inputs []Input) []Input {
-	inputs = slices.Clone(inputs)
-	for i := range inputs {
-		inputs[i].Options = slices.Clone(inputs[i].Options)
-	}
-	return inputs
 }
 
 // resolve fills in what an integration leaves to its catalog entry. It writes to nothing that in refers to.
@@ -89,6 +82,7 @@ func resolveOAuth2(o OAuth2, facts *catalog.Provider) *OAuth2 {
 	o.TokenEncoding = cmp.Or(o.TokenEncoding, TokenEncoding(facts.TokenEncoding))
 	o.TokenPath = cmp.Or(o.TokenPath, facts.TokenPath)
 	o.ScopeParam = cmp.Or(o.ScopeParam, facts.ScopeParam)
+	o.NonceOptional = o.NonceOptional || facts.NonceOptional
 	o.TenantParam = cmp.Or(o.TenantParam, facts.TenantParam)
 	o.TokensPerUser = cmp.Or(o.TokensPerUser, facts.Limits.TokensPerUser)
 
@@ -142,11 +136,12 @@ func resolveIdentity(id Identity, facts catalog.Identity) Identity {
 		return id
 	}
 	return Identity{
-		Source:      IdentitySource(facts.Source),
-		URL:         cmp.Or(id.URL, facts.URL),
-		SubjectPath: cmp.Or(id.SubjectPath, facts.SubjectPath),
-		TenantPath:  cmp.Or(id.TenantPath, facts.TenantPath),
-		DisplayPath: cmp.Or(id.DisplayPath, facts.DisplayPath),
+		Source:         IdentitySource(facts.Source),
+		URL:            cmp.Or(id.URL, facts.URL),
+		SubjectPath:    cmp.Or(id.SubjectPath, facts.SubjectPath),
+		TenantPath:     cmp.Or(id.TenantPath, facts.TenantPath),
+		DisplayPath:    cmp.Or(id.DisplayPath, facts.DisplayPath),
+		TenantOptional: id.TenantOptional,
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/polycred/polycred/core/input"
 	"github.com/polycred/polycred/core/internal/endpoint"
 	"github.com/polycred/polycred/core/internal/oauth"
 	"github.com/polycred/polycred/storage"
@@ -27,6 +28,7 @@ type provider struct {
 	authorization, token, identity, test *endpoint.Template            // nil where there is none
 	values                               map[string]*endpoint.Template // by variable: to check its value by itself
 	hosts                                *endpoint.Hosts
+	sentHosts                            map[string]*endpoint.Sent // by field: the list of SentHosts, ready for use
 }
 
 // The parameters of the protocol itself (RFC 6749 §4.1.1 and §4.1.3, RFC 7636 §4.3 and §4.5).
@@ -78,11 +80,11 @@ func newProvider(in Integration) (*provider, error) {
 	if p.hosts, err = endpoint.ParseHosts(in.AllowedHosts, vars); err != nil {
 		return nil, invalid("allowedHosts", err.Error())
 	}
-	if p.Settings, err = checkInputs("settings", in.Settings); err != nil {
-		return nil, err
+	if p.Settings, err = input.Check("settings", in.Settings); err != nil {
+		return nil, wrongInput(err)
 	}
-	if p.Setup, err = checkInputs("setup", in.Setup); err != nil {
-		return nil, err
+	if p.Setup, err = input.Check("setup", in.Setup); err != nil {
+		return nil, wrongInput(err)
 	}
 	if !oneOf(in.SameAccount, "", SameAccountUpdate, SameAccountReject, SameAccountAllow) {
 		return nil, invalid("sameAccount", `must be "update", "reject" or "allow"`)
@@ -128,8 +130,9 @@ func oneOf[T comparable](v T, choices ...T) bool { return slices.Contains(choice
 func (p *provider) variables() (map[string]endpoint.Variable, error) {
 	vars := make(map[string]endpoint.Variable, len(p.Variables)+len(p.SentHosts))
 	for name, v := range p.Variables {
-		vars[name] = endpoint.Variable{Pattern: v.Pattern, PrivateSuffix: v.CustomerDomains}
+		vars[name] = endpoint.Variable{Pattern: v.Pattern, Default: v.Default, PrivateSuffix: v.CustomerDomains}
 	}
+	p.sentHosts = make(map[string]*endpoint.Sent, len(p.SentHosts))
 	for i, sent := range p.SentHosts {
 		field := fmt.Sprintf("sentHosts.%d", i)
 		if _, twice := vars[sent.Field]; twice || sent.Field == "" {
@@ -144,10 +147,11 @@ func (p *provider) variables() (map[string]endpoint.Variable, error) {
 		if sent.TokenHost && (sent.In != SentInCallback || p.OAuth2 == nil) {
 			return nil, invalid(field+".tokenHost", "is only possible for a field of an OAuth callback")
 		}
-		if err := endpoint.CheckSent(sent.Hosts, sent.TokenHost); err != nil {
+		list, err := endpoint.ParseSentHosts(sent.Hosts, sent.TokenHost)
+		if err != nil {
 			return nil, invalid(field+".hosts", err.Error())
 		}
-		vars[sent.Field] = endpoint.Variable{Origin: true}
+		p.sentHosts[sent.Field], vars[sent.Field] = list, endpoint.Variable{Origin: list}
 	}
 	return vars, nil
 }
@@ -307,6 +311,8 @@ func (p *provider) checkIdentity(vars map[string]endpoint.Variable) (err error) 
 		return invalid("identity.source", "is empty, but other fields of identity are set")
 	case id.Source != "" && id.SubjectPath == "":
 		return invalid("identity.subjectPath", "is empty: name the field that holds the account's id")
+	case id.TenantOptional && id.TenantPath == "":
+		return invalid("identity.tenantOptional", "is only for an identity with tenantPath")
 	case id.Source == IdentityURL:
 		if p.identity, err = endpoint.Parse(id.URL, vars); err != nil {
 			return invalid("identity.url", err.Error())
@@ -336,16 +342,8 @@ func (p *provider) checkVariables(given map[string]string) (map[string]string, e
 			values[name] = v.Default
 		}
 	}
-	for name := range values {
-		value, known := p.values[name]
-		if !known {
-			return nil, invalid("variables."+clip(name), "is not a variable of this integration")
-		}
-		// Also of one that only AllowedHosts use: what is stored is good.
-		var refused *endpoint.Error
-		if _, err := value.Expand(values); errors.As(err, &refused) {
-			return nil, invalid("variables."+name, refused.Problem)
-		}
+	if err := p.checkGiven(values); err != nil {
+		return nil, err
 	}
 	for _, t := range []*endpoint.Template{p.authorization, p.token, p.identity, p.test} {
 		if t == nil || slices.ContainsFunc(t.Variables(), p.sent) {
@@ -356,6 +354,21 @@ func (p *provider) checkVariables(given map[string]string) (map[string]string, e
 		}
 	}
 	return values, nil
+}
+
+// checkGiven checks each value by itself, also of a variable that only AllowedHosts use: what is stored is good.
+func (p *provider) checkGiven(values map[string]string) error {
+	for name := range values {
+		value, known := p.values[name]
+		if !known {
+			return invalid("variables."+clip(name), "is not a variable of this integration")
+		}
+		var refused *endpoint.Error
+		if _, err := value.Expand(values); errors.As(err, &refused) {
+			return invalid("variables."+name, refused.Problem)
+		}
+	}
+	return nil
 }
 
 // sent reports whether a variable is one that the provider sends.

@@ -2,6 +2,7 @@ package core
 
 import (
 	"github.com/polycred/polycred/core/catalog"
+	"github.com/polycred/polycred/core/input"
 	"github.com/polycred/polycred/core/internal/kernel"
 	"github.com/polycred/polycred/crypto"
 )
@@ -55,10 +56,13 @@ func goldenFormat1() goldenSet {
 					RequireIssuer: true, Scopes: []string{"s"}, ScopeSeparator: ",", AuthorizationParams: map[string]string{"a": "1"},
 					AddAccountParams: map[string]string{"b": "2"}, TokenParams: map[string]string{"c": "3"}, PKCE: PKCERequired,
 				},
-				APIKey:   &APIKey{In: KeyHeader, Name: "X-Key", Prefix: "Token ", TestURL: "https://acme.example.com/me"},
-				Identity: Identity{IdentityURL, "https://acme.example.com/me", "sub", "tenant", "name"}, AllowedHosts: []string{"acme.example.com"},
-				Variables: map[string]Variable{"v": {Pattern: "[a-z]+", CustomerDomains: true}},
-				SentHosts: []SentHost{{"h", SentInToken, []string{"*.acme.example.com"}, true, true}}, SameAccount: SameAccountReject,
+				APIKey: &APIKey{In: KeyHeader, Name: "X-Key", Prefix: "Token ", TestURL: "https://acme.example.com/me"},
+				Identity: Identity{
+					Source: IdentityURL, URL: "https://acme.example.com/me", SubjectPath: "sub", TenantPath: "tenant", DisplayPath: "name",
+				},
+				AllowedHosts: []string{"acme.example.com"},
+				Variables:    map[string]Variable{"v": {Pattern: "[a-z]+", CustomerDomains: true}},
+				SentHosts:    []SentHost{{"h", SentInToken, []string{"*.acme.example.com"}, true, true}}, SameAccount: SameAccountReject,
 				OtherAccount: OtherAccountReplace,
 			},
 			Created: 1, Updated: 2, Deleting: true,
@@ -76,7 +80,7 @@ func goldenFormat2() goldenSet {
 	values := map[string]any{"text": "x", "number": 1.5, "switch": true, "combo": map[string]any{"mainInput": "m"}, "list": []any{"a", 2.0}}
 	secrets := map[string]crypto.Secret{"password": crypto.NewSecret("password")}
 	g.credential.Label, g.credential.Setup, g.credential.SetupSecrets = "Label", values, secrets
-	g.credential.Missing = []string{"site"}
+	g.credential.Missing, g.credential.Generation = []string{"site"}, 10
 	g.configuration = configurationRecord{
 		ID: "g", ExternalID: "y", Settings: values, Passwords: []string{"password"}, Meta: map[string]any{"m": []any{"n", nil, false}},
 		Created: 1, Updated: 2, Others: 3,
@@ -89,15 +93,16 @@ func goldenFormat2() goldenSet {
 	g.password = passwordRecord{Secrets: secrets}
 
 	in := &g.integration.Integration
-	in.Provider, in.ProviderInitiated = "google", true
+	in.Provider, in.ProviderInitiated, in.Identity.TenantOptional = "google", true, true
 	in.Variables["v"] = Variable{Pattern: "[a-z]+", CustomerDomains: true, Default: "w"}
-	input := Input{
-		ID: "site", Type: InputEnum, Title: "Site", Tooltip: "Which", Placeholder: "none", Required: true, Default: "north",
-		Options: []InputOption{{Value: "north", Label: "North"}},
+	site := input.Input{
+		ID: "site", Type: input.Enum, Title: "Site", Tooltip: "Which", Placeholder: "none", Required: true, Default: "north",
+		Options: []input.Option{{Value: "north", Label: "North"}},
 	}
-	in.Settings, in.Setup = []Input{input}, []Input{input}
+	in.Settings, in.Setup = []input.Input{site}, []input.Input{site}
 	o := in.OAuth2
 	o.TokenEncoding, o.TokenPath, o.ScopeParam, o.TenantParam, o.TokensPerUser = TokenJSON, "authed_user", "user_scope", "realmId", 4
+	o.NonceOptional = true
 	o.Revocation = Revocation{Style: RevocationBearer, Scope: RevokesGrant}
 	o.Refresh = RefreshTokens{
 		Rotation: RotationSingleUse, Grace: catalog.Duration(1), IdleTTL: catalog.Duration(2), MaxTTL: catalog.Duration(3), MinInterval: catalog.Duration(4),

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/polycred/polycred/core/input"
 	"github.com/polycred/polycred/crypto"
 	"github.com/polycred/polycred/storage"
 )
@@ -97,7 +98,7 @@ func TestStoreOfFormat1(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		in.Settings = []Input{{ID: "folder", Type: InputText}}
+		in.Settings = []input.Input{{ID: "folder", Type: input.Text}}
 		if _, err := e.UpdateIntegration(ctx, in); err != nil {
 			t.Fatal(err)
 		}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"time"
 
 	"github.com/polycred/polycred/core/internal/kernel"
@@ -19,8 +18,9 @@ import (
 // The refresh protocol, whole. Within a process one refresh of a credential runs at a time, on a context of its own:
 // nobody who waits can cancel it for the others. Before the provider is asked, an intent is written: which refresh token
 // is about to be spent, in which attempt. What the provider answered is committed on the revision of that intent; where
-// somebody changed the record in between, the refresh token decides: still the one that was spent, and the answer is
-// written over the newer revision; another one, and the winner's token is taken instead of ours.
+// somebody changed the record in between, its tokens decide: still those that the refresh began with, and the answer is
+// written over the newer revision; others, and they are the winner's, which are taken instead of ours. Only a new refresh
+// token is never lost: it goes to where the spent one still stands.
 
 const (
 	previousGrace = 10 * time.Minute // how long the refresh token before the current one is kept
@@ -29,14 +29,30 @@ const (
 	patience      = 2 * time.Second // how long callers wait for the store to take an answer
 )
 
-// refresh returns the credential with a new token, or why there is none.
+// flown is what came of a refresh, and the token that it began with.
+type flown struct{ seen, record tokenRecord }
+
+// refresh returns the credential with a new token, or why there is none. The refresh under way that it joins may have
+// begun before the record was read that was seen, when another account stood there: that one's result is not believed.
+// Those after it read what is there now, and are, unless they found nothing but what was seen.
 func (e *Engine) refresh(ctx context.Context, user string, seen *tokenRecord) (tokenRecord, error) {
-	select {
-	case r := <-e.flight(ctx, user, seen):
-		return r.Val.(tokenRecord), r.Err
-	case <-ctx.Done():
-		return tokenRecord{}, ctx.Err()
+	for first := true; ; first = false {
+		select {
+		case r := <-e.flight(ctx, user, seen):
+			f, ok := r.Val.(flown) // save brings none
+			if ok && (f.seen.still(seen) || !first && (r.Err != nil || !f.record.still(seen))) {
+				return f.record, r.Err
+			}
+		case <-ctx.Done():
+			return tokenRecord{}, ctx.Err()
+		}
 	}
+}
+
+// still reports whether the token is the one that was seen. The time counts too: some providers answer with the same
+// access token for longer.
+func (r *tokenRecord) still(seen *tokenRecord) bool {
+	return r.AccessToken.Equal(seen.AccessToken) && r.Refreshed == seen.Refreshed
 }
 
 // flightKey names a credential among the refreshes under way. No user id holds a NUL.
@@ -48,13 +64,13 @@ func (e *Engine) flight(ctx context.Context, user string, record *tokenRecord) <
 	return e.refreshes.DoChan(flightKey(user, seen.ID), func() (any, error) {
 		done, err := e.begin()
 		if err != nil {
-			return tokenRecord{}, err
+			return flown{seen: seen}, err
 		}
 		defer done()
 		detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.exchangeTime())
 		defer cancel()
 		refreshed, err := e.refreshOnce(detached, user, &seen)
-		return refreshed.tokenRecord, err
+		return flown{seen, refreshed.tokenRecord}, err
 	})
 }
 
@@ -108,18 +124,19 @@ func (e *Engine) refreshOnce(ctx context.Context, user string, seen *tokenRecord
 			return record, err
 		}
 		if k, ok := e.kept(user, &record); ok {
-			if record, err = e.refreshed(ctx, user, &record, rev, k.answer, k.at); err != nil || record.live(e.now()) {
+			record, err = e.write(ctx, user, &record, rev, k)
+			if better := !record.still(seen); err != nil || better && record.live(e.now()) {
 				return record, err
+			} else if better {
+				seen = &record.tokenRecord
 			}
-			// The kept token has ended too. Its refresh token is spent only once it is stored.
-			if k, still := e.kept(user, &record); still {
-				return record, fmt.Errorf("credential %s: its refreshed token could not be stored: %w", record.ID, k.err)
+			// The kept token is no longer good enough either. Its refresh token is spent only once it is stored.
+			if k, ok := e.unsaved.Load(flightKey(user, record.ID)); ok {
+				return record, fmt.Errorf("credential %s: its refreshed token could not be stored: %w", record.ID, k.(unsaved).err)
 			}
-			seen = &record.tokenRecord
 			continue
 		}
-		// Somebody else was first. The time counts too: some providers answer with the same access token for longer.
-		if !record.AccessToken.Equal(seen.AccessToken) || record.Refreshed != seen.Refreshed {
+		if !record.still(seen) { // somebody else was first
 			return record, nil
 		}
 		now := e.now()
@@ -139,7 +156,7 @@ func (e *Engine) refreshOnce(ctx context.Context, user string, seen *tokenRecord
 				RetryAfter: record.NextAttempt.time().Sub(now),
 			}
 		}
-		p, err := e.provider(ctx, record.Integration)
+		p, err := e.freshProvider(ctx, record.Integration) // the account may be newer than what is in the cache
 		if err != nil {
 			return record, err
 		}
@@ -157,7 +174,7 @@ func (e *Engine) refreshOnce(ctx context.Context, user string, seen *tokenRecord
 		}
 		tx := e.db.Begin(ctx)
 		rev = e.tables.credentials.Put(tx, &record, rev, user, record.ID)
-		if err := tx.Commit(ctx); conflicted(err) {
+		if err := e.kernel.Apply(ctx, tx); conflicted(err) {
 			continue
 		} else if err != nil {
 			return record, fmt.Errorf("refresh credential %s: %w", record.ID, err)
@@ -189,70 +206,82 @@ func (e *Engine) refreshEndpoint(ctx context.Context, p *provider, record *crede
 	return e.tokenEndpoint(ctx, p, "refresh", tokenURL)
 }
 
-// tokenURL is where the tokens of an account come from: the host that the provider named when it was connected, where
-// the integration lists one.
-func (p *provider) tokenURL(vars map[string]string) (string, error) {
-	u, err := p.token.Expand(vars)
-	if err != nil {
-		return "", valueError(err)
-	}
-	for _, sent := range p.SentHosts {
-		if origin := vars[sent.Field]; sent.TokenHost && origin != "" {
-			base, err := url.Parse(origin)
-			if err != nil {
-				return "", err
-			}
-			u.Scheme, u.Host = base.Scheme, base.Host
-		}
-	}
-	return u.String(), nil
+// refreshed commits what the provider answered at a time to the refresh token of spent.
+func (e *Engine) refreshed(ctx context.Context, user string, spent *credentialRecord, rev storage.Rev, answer *oauth.Answer, now time.Time) (credentialRecord, error) {
+	return e.write(ctx, user, spent, rev, unsaved{spent: spent.tokenRecord, answer: answer, at: now})
 }
 
-// refreshed commits what the provider answered at a time. It may be the only live token of the account: where the store
-// does not take it in time, it is given to the callers all the same and kept (see unsaved).
-func (e *Engine) refreshed(ctx context.Context, user string, spent *credentialRecord, rev storage.Rev, answer *oauth.Answer, now time.Time) (credentialRecord, error) {
+// write stores an answer in the credential as it was read at rev, or as it is by then. The answer may be the only live
+// token of the account: where the store does not take it in time, it is given to the callers all the same and kept.
+func (e *Engine) write(ctx context.Context, user string, current *credentialRecord, rev storage.Rev, k unsaved) (credentialRecord, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	key, record := flightKey(user, spent.ID), *spent
-	record.renew(answer, now)
+	key := flightKey(user, current.ID)
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		record := *current
+		if !record.take(&k) {
+			e.unsaved.Delete(key)
+			return record, record.usable()
+		}
 		tx := e.db.Begin(ctx)
 		e.tables.credentials.Put(tx, &record, rev, user, record.ID)
-		err := tx.Commit(ctx)
+		err := e.kernel.Apply(ctx, tx)
 		if err == nil {
 			e.unsaved.Delete(key)
-			return record, nil
+			return record, record.usable()
 		}
-		if conflicted(err) || errors.Is(err, storage.ErrUnknownOutcome) {
-			current, newer, unread := e.credential(ctx, user, spent.ID)
+		if conflicted(err) {
+			newer, at, unread := e.credential(ctx, user, record.ID)
 			switch {
 			case errors.Is(unread, ErrNotFound): // disconnected meanwhile
+				e.unsaved.Delete(key)
 				return record, unread
-			case unread == nil && !current.RefreshToken.Equal(spent.RefreshToken):
-				return current, current.usable()
 			case unread == nil:
-				record, rev = current, newer
-				record.renew(answer, now)
-				if conflicted(err) {
-					continue
-				}
+				current, rev = &newer, at
+				continue
 			}
 		}
 		if pause(ctx, wait) != nil {
-			e.unsaved.Store(key, unsaved{spent.RefreshToken, answer, now, err})
+			k.err = err
+			e.unsaved.Store(key, k)
 			e.log.ErrorContext(ctx, "a refreshed token could not be stored yet and lives in memory",
-				"credential", spent.ID, "integration", spent.Integration, "error", err)
-			return record, nil
+				"credential", record.ID, "integration", record.Integration, "error", err)
+			return record, record.usable()
 		}
 	}
+}
+
+// take writes into a credential what it still needs of an answer, and reports whether that is anything. Who has got newer
+// tokens meanwhile is right: perhaps a reconnect, with other scopes. But it may have left the refresh token that the
+// answer has replaced.
+func (r *credentialRecord) take(k *unsaved) bool {
+	next := k.answer.RefreshToken
+	switch {
+	case !r.RefreshToken.Equal(k.spent.RefreshToken):
+		return false
+	case r.still(&k.spent):
+		r.renew(k.answer, k.at)
+	case next.IsZero() || next.Equal(r.RefreshToken):
+		return false
+	case r.Status == StatusInvalid: // because of the spent one
+		r.renew(k.answer, k.at)
+	default:
+		r.rotate(next, k.at)
+	}
+	return true
+}
+
+// rotate puts a refresh token in the place of the one before.
+func (r *credentialRecord) rotate(next crypto.Secret, now time.Time) {
+	r.PreviousRefreshToken, r.PreviousUntil = r.RefreshToken, toMillis(now.Add(previousGrace))
+	r.RefreshToken, r.Updated = next, max(r.Updated, toMillis(now))
 }
 
 // renew writes a refreshed token into a credential. Whatever a refresh that ran beside this one made of its status: the
 // authorisation is good.
 func (r *credentialRecord) renew(answer *oauth.Answer, now time.Time) {
 	if next := answer.RefreshToken; !next.IsZero() && !next.Equal(r.RefreshToken) {
-		r.PreviousRefreshToken, r.PreviousUntil = r.RefreshToken, toMillis(now.Add(previousGrace))
-		r.RefreshToken = next
+		r.rotate(next, now)
 	}
 	r.AccessToken, r.Refreshed, r.ValidUntil, r.Updated = answer.AccessToken, toMillis(now), 0, toMillis(now)
 	if answer.TokenType != "" {
@@ -282,7 +311,7 @@ func (e *Engine) refreshFailed(ctx context.Context, user string, spent *credenti
 		if err != nil {
 			return record, err
 		}
-		if !record.RefreshToken.Equal(spent.RefreshToken) || !record.AccessToken.Equal(spent.AccessToken) {
+		if !record.RefreshToken.Equal(spent.RefreshToken) || !record.still(&spent.tokenRecord) {
 			return record, record.usable()
 		}
 		now := e.now()

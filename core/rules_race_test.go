@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/polycred/polycred/core"
 	"github.com/polycred/polycred/core/coretest"
+	"github.com/polycred/polycred/core/input"
 )
 
 const crowd = 64 // callers at once
@@ -179,7 +180,7 @@ func TestRule2AllowMultipleRace(t *testing.T) {
 func TestRule3IntoRace(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil, nil)
-	w.change(func(in *core.Integration) { in.Settings = []core.Input{{ID: "folder", Type: core.InputText}} })
+	w.change(func(in *core.Integration) { in.Settings = []input.Input{{ID: "folder", Type: input.Text}} })
 	ctx, u := t.Context(), w.engine.User("u")
 	first := w.mustConnect("u", "ada", core.ConnectInput{ExternalID: "work", Label: "Work"})
 	second := w.mustConnect("u", "bob", core.ConnectInput{AllowMultiple: true})

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/polycred/polycred/core"
+	"github.com/polycred/polycred/core/input"
 	"github.com/polycred/polycred/crypto"
 )
 
@@ -138,13 +139,13 @@ func TestSecurity17_Passwords(t *testing.T) {
 	g.wantInput("a value as a key that is none", err, "setup")
 
 	// A text that became a password is one from then on, and back again shows nothing that was a password.
-	g.world.change(func(in *core.Integration) { in.Settings[0].Type = core.InputPassword })
+	g.world.change(func(in *core.Integration) { in.Settings[0].Type = input.Password })
 	c, err := u.Configuration(ctx, sel)
 	if err != nil || len(c.Settings) != 0 {
 		t.Errorf("Configuration() = %+v, %v, want no value of what is a password now", c, err)
 	}
 	g.world.change(func(in *core.Integration) {
-		in.Settings[0].Type, in.Settings[1].Type, in.Setup[1].Type = core.InputText, core.InputText, core.InputText
+		in.Settings[0].Type, in.Settings[1].Type, in.Setup[1].Type = input.Text, input.Text, input.Text
 	})
 	c, err = u.Configuration(ctx, core.Selector{Configuration: extra.ID})
 	if err != nil {
@@ -158,7 +159,7 @@ func TestSecurity17_Passwords(t *testing.T) {
 	if setup, err = u.Setup(ctx, sel); err != nil || setup.Values["pin"] != nil || c.Settings["secret"] != nil {
 		t.Errorf("passwords that are texts now are shown: %v, %v, %v", setup, c.Settings, err)
 	}
-	g.world.change(func(in *core.Integration) { in.Setup[0].Type = core.InputPassword })
+	g.world.change(func(in *core.Integration) { in.Setup[0].Type = input.Password })
 	if setup, err = u.Setup(ctx, sel); err != nil || len(setup.Values) != 0 {
 		t.Errorf("a text that is a password now is shown: %v, %v", setup, err)
 	}

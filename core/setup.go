@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
+
+	"github.com/polycred/polycred/core/input"
 )
 
 // Setup is what was said to set an account up, by the ids of Integration.Setup.
@@ -38,7 +40,7 @@ func (u *User) setup(ctx context.Context, sel Selector) (s Setup, err error) {
 	if err != nil {
 		return s, err
 	}
-	s.Values, s.Passwords, s.Missing = shownValues(p.Setup, values{Open: record.Setup, Secrets: record.SetupSecrets})
+	s.Values, s.Passwords, s.Missing = input.Shown(p.Setup, input.Values{Open: record.Setup, Secrets: record.SetupSecrets})
 	return s, nil
 }
 
@@ -73,9 +75,9 @@ func (u *User) completeSetup(ctx context.Context, sel Selector, change map[strin
 		if err != nil {
 			return none, err
 		}
-		merged, err := mergeValues("setup", p.Setup, values{Open: record.Setup, Secrets: record.SetupSecrets}, change)
+		merged, err := input.Merge("setup", p.Setup, input.Values{Open: record.Setup, Secrets: record.SetupSecrets}, change)
 		if err != nil {
-			return none, err
+			return none, wrongInput(err)
 		}
 		if len(change) == 0 && record.Status != StatusPending {
 			return record, nil
@@ -114,5 +116,5 @@ func (u *User) completeSetup(ctx context.Context, sel Selector, change map[strin
 
 // findMissing notes which required values of Integration.Setup the credential lacks.
 func (r *credentialRecord) findMissing(p *provider) {
-	_, _, r.Missing = shownValues(p.Setup, values{Open: r.Setup, Secrets: r.SetupSecrets})
+	_, _, r.Missing = input.Shown(p.Setup, input.Values{Open: r.Setup, Secrets: r.SetupSecrets})
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/polycred/polycred/core"
+	"github.com/polycred/polycred/core/input"
 )
 
 // setUp is a world whose accounts take a site and a pin before they can be used.
@@ -18,10 +19,10 @@ func setUp(t *testing.T, change func(*core.Options)) *world {
 	t.Helper()
 	w := newWorld(t, nil, change)
 	w.change(func(in *core.Integration) {
-		in.Setup = []core.Input{
-			{ID: "site", Type: core.InputText, Required: true},
-			{ID: "pin", Type: core.InputPassword, Required: true},
-			{ID: "note", Type: core.InputText},
+		in.Setup = []input.Input{
+			{ID: "site", Type: input.Text, Required: true},
+			{ID: "pin", Type: input.Password, Required: true},
+			{ID: "note", Type: input.Text},
 		}
 	})
 	return w
@@ -160,7 +161,7 @@ func TestCompleteSetup(t *testing.T) {
 	w.wantInput("taking a required one away", err, "setup.site")
 	// A reconnect keeps it, also when the operator asks for more since.
 	w.change(func(in *core.Integration) {
-		in.Setup = append(in.Setup, core.Input{ID: "team", Type: core.InputText, Required: true})
+		in.Setup = append(in.Setup, input.Input{ID: "team", Type: input.Text, Required: true})
 	})
 	if again := w.mustConnect("u", "ada", core.ConnectInput{Into: "work"}); again.Status != core.StatusValid || w.setUpOf(again.ID)["site"] != "south" {
 		t.Errorf("reconnected = %+v, want it valid, with its set-up", again)
@@ -229,7 +230,7 @@ func TestCompleteSetupRace(t *testing.T) {
 func TestInvalidKeepsEverything(t *testing.T) {
 	t.Parallel()
 	w := setUp(t, nil)
-	w.change(func(in *core.Integration) { in.Settings = []core.Input{{ID: "folder", Type: core.InputText}} })
+	w.change(func(in *core.Integration) { in.Settings = []input.Input{{ID: "folder", Type: input.Text}} })
 	u, ctx := w.engine.User("u"), t.Context()
 	callback := w.consentAs("u", "carl", "ada", core.ConnectInput{ExternalID: "work", Label: "Work"})
 	connected, err := w.callback(callback)

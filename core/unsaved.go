@@ -7,13 +7,12 @@ import (
 	"time"
 
 	"github.com/polycred/polycred/core/internal/oauth"
-	"github.com/polycred/polycred/crypto"
 )
 
 // unsaved is an answer that the store did not take: the only place of a new refresh token, while the one in the store is
 // spent. It is tried again by the next refresh of the credential, by Run and by Close.
 type unsaved struct {
-	spent  crypto.Secret
+	spent  tokenRecord // what the refresh began with
 	answer *oauth.Answer
 	at     time.Time // when it came
 	err    error     // why the store did not take it
@@ -26,10 +25,10 @@ func (e *Engine) kept(user string, record *credentialRecord) (unsaved, bool) {
 	if !ok {
 		return unsaved{}, false
 	}
-	if k := v.(unsaved); record.RefreshToken.Equal(k.spent) && record.Refreshed <= toMillis(k.at) {
+	if k := v.(unsaved); record.RefreshToken.Equal(k.spent.RefreshToken) {
 		return k, true
 	}
-	e.unsaved.Delete(key) // somebody has connected it again
+	e.unsaved.Delete(key) // somebody has connected it again, and brought another one
 	return unsaved{}, false
 }
 
@@ -43,14 +42,12 @@ func (e *Engine) save(ctx context.Context) {
 				e.unsaved.Delete(key)
 			}
 			if err != nil {
-				return tokenRecord{}, err
+				return nil, err
 			}
-			k, ok := e.kept(user, &record)
-			if !ok {
-				return record.tokenRecord, record.usable()
+			if k, ok := e.kept(user, &record); ok {
+				_, err = e.write(ctx, user, &record, rev, k)
 			}
-			record, err = e.refreshed(ctx, user, &record, rev, k.answer, k.at)
-			return record.tokenRecord, err
+			return nil, err
 		})
 		return ctx.Err() == nil
 	})

@@ -33,7 +33,7 @@ func TestPlays(t *testing.T) {
 func (s *stage) connected() {
 	s.Helper()
 	p := s.play
-	credential := s.mustConnect("u", s.text(p.exchange))
+	credential := s.mustConnect("u", p.exchange)
 	want := p.account
 	want.Issuer = s.text(want.Issuer)
 	if credential.Account != want {
@@ -85,7 +85,7 @@ func (s *stage) carries(e coretest.Endpoint, grant string, more map[string]strin
 func (s *stage) refreshed() {
 	s.Helper()
 	p := s.play
-	credential := s.mustConnect("v", s.text(p.exchange))
+	credential := s.mustConnect("v", p.exchange)
 	s.server.Set(func(sw *coretest.Switches) { sw.Refresh = answer(http.StatusOK, s.text(p.refresh), nil) })
 	for _, spent := range p.spends {
 		if err := s.use("v", credential); err != nil {
@@ -158,7 +158,7 @@ func (s *stage) refusedRefresh(user string, f *failure) {
 	if err != nil {
 		s.Fatal(err)
 	}
-	credential := s.mustConnect(user, s.lasting(s.text(s.play.exchange), strings.Trim(resolved.OAuth2.TokenPath, ".")))
+	credential := s.mustConnect(user, s.lasting(s.play.exchange, strings.Trim(resolved.OAuth2.TokenPath, ".")))
 	s.server.Set(func(sw *coretest.Switches) { sw.Refresh = answer(f.status, f.body, f.header) })
 	err = s.use(user, credential)
 	if err == nil {
@@ -194,8 +194,8 @@ func TestPlayedConsentWithoutRefreshToken(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"google", "zoho"} {
 		s := newStage(t, named(t, name))
-		first := s.mustConnect("u", s.text(s.play.exchange))
-		again := strings.Replace(s.text(s.play.exchange), `"refresh_token":"rt-1",`, "", 1)
+		first := s.mustConnect("u", s.play.exchange)
+		again := strings.Replace(s.play.exchange, `"refresh_token":"rt-1",`, "", 1)
 		second, err := s.connect("u", answer(http.StatusOK, again, nil), core.ConnectInput{Into: first.ID})
 		if err != nil || second.ID != first.ID {
 			t.Fatalf("%s: connected again as %+v, %v", name, second, err)
@@ -215,14 +215,14 @@ func TestPlayedRealm(t *testing.T) {
 	realm := func(id string) {
 		s.server.Set(func(sw *coretest.Switches) { sw.ExtraCallbackParams = map[string]string{"realmId": id} })
 	}
-	good := s.text(s.play.exchange)
+	good := s.play.exchange
 	realm("1")
 	_, err := s.connect("u", answer(http.StatusOK, good, nil), core.ConnectInput{})
 	var failed *core.ProviderError
 	if !errors.As(err, &failed) || failed.Op != "identity" || failed.Class != permanent {
 		t.Errorf("another company than the token's: error %v, want a permanent one", err)
 	}
-	silent := s.text(strings.Replace(s.play.exchange, `"realmid":"9130347957983546",`, "", 1))
+	silent := strings.Replace(s.play.exchange, `"realmid":"9130347957983546",`, "", 1)
 	credential, err := s.connect("u", answer(http.StatusOK, silent, nil), core.ConnectInput{})
 	if err != nil || credential.Account.Tenant != "1" {
 		t.Errorf("a token that names no company = %+v, %v, want that of the callback", credential.Account, err)
@@ -245,7 +245,7 @@ func TestPlayedHosts(t *testing.T) {
 	}
 
 	s := newStage(t, named(t, "zoho"))
-	credential := s.mustConnect("u", s.text(s.play.exchange))
+	credential := s.mustConnect("u", s.play.exchange)
 	client, err := s.engine.User("u").Client(t.Context(), core.Selector{Credential: credential.ID})
 	if err != nil {
 		t.Fatal(err)
@@ -261,6 +261,65 @@ func TestPlayedHosts(t *testing.T) {
 		}
 		if !errors.Is(err, core.ErrHostNotAllowed) {
 			t.Errorf("%s: error %v, want %v: the account lives at www.zohoapis.eu", host, err, core.ErrHostNotAllowed)
+		}
+	}
+}
+
+// HubSpot: two people of one hub are two accounts.
+func TestPlayedPeopleOfAHub(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, named(t, "hubspot"))
+	first := s.mustConnect("u", s.play.exchange)
+	other := strings.Replace(s.play.exchange, `"user_id":298437`, `"user_id":298438`, 1)
+	second, err := s.connect("u", answer(http.StatusOK, other, nil), core.ConnectInput{AllowMultiple: true})
+	if err != nil || second.ID == first.ID || second.Account.Tenant != first.Account.Tenant {
+		t.Errorf("another person of the hub = %+v, %v, want another account than %+v", second.Account, err, first.Account)
+	}
+	_, err = s.connect("u", answer(http.StatusOK, other, nil), core.ConnectInput{Into: first.ID})
+	if !errors.Is(err, core.ErrAccountMismatch) {
+		t.Errorf("another person into the account of the first: error %v, want ErrAccountMismatch", err)
+	}
+}
+
+// An answer that lacks the tenant is no account: not one of these providers has accounts without.
+func TestPlayedWithoutTenant(t *testing.T) {
+	t.Parallel()
+	for name, tenant := range map[string]string{
+		"microsoft": `"tid":"72f988bf-86f1-41af-91ab-2d7cd011db47",`, "slack": `"team":{"id":"T1","name":"Acme"}`,
+		"notion": `"workspace_id":"b0688871-7d83-4ca5-8dc7-2f7ff3d0bf8e",`, "hubspot": `"hub_id":62515,`, "salesforce": `"organization_id":"00D50000000IZ3ZEAW",`,
+	} {
+		p := *named(t, name)
+		without := strings.Replace(tenant, `"team":{"id":"T1","name":"Acme"}`, `"team":null`, 1)
+		if without == tenant {
+			without = ""
+		}
+		exchange := strings.Replace(p.exchange, tenant, without, 1)
+		p.userInfo = strings.Replace(p.userInfo, tenant, without, 1)
+		if exchange == p.exchange && p.userInfo == named(t, name).userInfo {
+			t.Fatalf("%s: the play has no %s", name, tenant)
+		}
+		s := newStage(t, &p)
+		_, err := s.connect("u", answer(http.StatusOK, exchange, nil), core.ConnectInput{})
+		var failed *core.ProviderError
+		if !errors.As(err, &failed) || failed.Op != "identity" || !errors.Is(err, core.ErrMisconfigured) {
+			t.Errorf("%s without tenant: error %v, want it refused", name, err)
+		}
+	}
+}
+
+// Slack: an installation for a whole organisation is known by that, or by nothing, where an integration says so.
+func TestPlayedOrganisation(t *testing.T) {
+	t.Parallel()
+	for want, change := range map[string]func(*core.Identity){
+		"E1": func(id *core.Identity) { id.TenantPath = "enterprise.id" },
+		"":   func(id *core.Identity) { id.TenantOptional = true },
+	} {
+		p := *named(t, "slack")
+		p.change = func(in *core.Integration, _ *coretest.OAuthServer) { change(&in.Identity) }
+		s := newStage(t, &p)
+		exchange := strings.NewReplacer(`"team":{"id":"T1","name":"Acme"}`, `"team":null`, `"enterprise":null`, `"enterprise":{"id":"E1","name":"Acme"}`).Replace(p.exchange)
+		if got := s.mustConnect("u", exchange).Account; got.Tenant != want || got.Subject != "U1" {
+			t.Errorf("account = %+v, want U1 of %q", got, want)
 		}
 	}
 }

@@ -24,7 +24,7 @@ var plays = []play{
 	{
 		name: "google", scopes: []string{"https://www.googleapis.com/auth/calendar"},
 		change:    func(in *core.Integration, s *coretest.OAuthServer) { in.OAuth2.Issuer = s.Issuer() },
-		exchange:  `{"access_token":"at-1","expires_in":3599,"refresh_token":"rt-1","scope":"openid https://www.googleapis.com/auth/userinfo.email https://www.googleapis.com/auth/calendar","token_type":"Bearer","id_token":"ID_TOKEN({"iss":"ORIGIN","aud":"CLIENT","sub":"110169484474386276334","exp":EXPIRY})"}`,
+		exchange:  `{"access_token":"at-1","expires_in":3599,"refresh_token":"rt-1","scope":"openid https://www.googleapis.com/auth/userinfo.email https://www.googleapis.com/auth/calendar","token_type":"Bearer","id_token":"ID_TOKEN({"iss":"ORIGIN","aud":"CLIENT","sub":"110169484474386276334","nonce":"NONCE","exp":EXPIRY})"}`,
 		userInfo:  `{"sub":"110169484474386276334","email":"ada@example.com","email_verified":true}`,
 		account:   core.ProviderAccount{Issuer: "ORIGIN", Subject: "110169484474386276334", Display: "ada@example.com"},
 		granted:   []string{"openid", "https://www.googleapis.com/auth/userinfo.email", "https://www.googleapis.com/auth/calendar"},
@@ -45,7 +45,7 @@ var plays = []play{
 	},
 	{
 		name: "microsoft", scopes: []string{"https://graph.microsoft.com/mail.read"},
-		exchange:  `{"token_type":"Bearer","scope":"https://graph.microsoft.com/mail.read openid profile","expires_in":3599,"ext_expires_in":3599,"access_token":"at-1","refresh_token":"rt-1","id_token":"ID_TOKEN({"iss":"https://login.microsoftonline.com/72f988bf-86f1-41af-91ab-2d7cd011db47/v2.0","aud":"CLIENT","sub":"AAAAAAAAAAAAAAAAAAAAAIkzqFVrSaSaFHy782bbtaQ","oid":"00000000-0000-0000-66f3-3332eca7ea81","tid":"72f988bf-86f1-41af-91ab-2d7cd011db47","preferred_username":"ada@contoso.example","exp":EXPIRY})"}`,
+		exchange:  `{"token_type":"Bearer","scope":"https://graph.microsoft.com/mail.read openid profile","expires_in":3599,"ext_expires_in":3599,"access_token":"at-1","refresh_token":"rt-1","id_token":"ID_TOKEN({"iss":"https://login.microsoftonline.com/72f988bf-86f1-41af-91ab-2d7cd011db47/v2.0","aud":"CLIENT","sub":"AAAAAAAAAAAAAAAAAAAAAIkzqFVrSaSaFHy782bbtaQ","oid":"00000000-0000-0000-66f3-3332eca7ea81","tid":"72f988bf-86f1-41af-91ab-2d7cd011db47","preferred_username":"ada@contoso.example","nonce":"NONCE","exp":EXPIRY})"}`,
 		account:   core.ProviderAccount{Issuer: "https://login.microsoftonline.com/72f988bf-86f1-41af-91ab-2d7cd011db47/v2.0", Tenant: "72f988bf-86f1-41af-91ab-2d7cd011db47", Subject: "00000000-0000-0000-66f3-3332eca7ea81", Display: "ada@contoso.example"},
 		granted:   []string{"https://graph.microsoft.com/mail.read", "openid", "profile"},
 		lifetime:  3599 * time.Second,
@@ -207,8 +207,8 @@ var plays = []play{
 	},
 	{
 		name: "hubspot", scopes: []string{"crm.objects.contacts.read"},
-		exchange:  `{"token_type":"bearer","refresh_token":"rt-1","hub_id":62515,"scopes":["oauth","crm.objects.contacts.read"],"access_token":"at-1","expires_in":1800}`,
-		account:   core.ProviderAccount{Issuer: "HOST", Subject: "62515"},
+		exchange:  `{"token_type":"bearer","refresh_token":"rt-1","token_use":"access_token","hub_id":62515,"user_id":298437,"scopes":["oauth","crm.objects.contacts.read"],"access_token":"at-1","expires_in":1800}`,
+		account:   core.ProviderAccount{Issuer: "HOST", Tenant: "62515", Subject: "298437"},
 		granted:   []string{"oauth", "crm.objects.contacts.read"},
 		lifetime:  30 * time.Minute,
 		authorize: map[string]string{"scope": "oauth crm.objects.contacts.read"},

@@ -21,6 +21,8 @@ type Provider struct {
 	TokenPath string `json:"tokenPath,omitempty"`
 	// TenantParam is the parameter of the callback that names the tenant of an account.
 	TenantParam string `json:"tenantParam,omitempty"`
+	// NonceOptional: the id_token may lack the nonce that was sent (against OpenID Connect Core §3.1.3.7).
+	NonceOptional bool `json:"nonceOptional,omitempty"`
 
 	// Scopes are those that are needed for the identity of accounts and for refresh tokens; an integration's own come on top.
 	Scopes []string `json:"scopes,omitempty"`

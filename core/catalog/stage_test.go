@@ -21,7 +21,8 @@ import (
 const callbackURL = "http://127.0.0.1:1/callback" // nobody serves it
 
 // play is a provider as it answers. In its texts ORIGIN stands for the URL of the server that plays it, HOST for its host,
-// CLIENT for the client id, EXPIRY for a time in an hour, and ID_TOKEN(claims) for a token with these claims.
+// CLIENT for the client id, EXPIRY for a time in an hour, and ID_TOKEN(claims) for a token with these claims. In the answer to
+// a code NONCE stands for the nonce that was sent.
 type play struct {
 	name     string // of the case; begins with that of the catalog entry
 	scopes   []string
@@ -137,15 +138,22 @@ func answer(status int, body string, header map[string]string) coretest.Fault {
 	return coretest.Fault{Garbage: &coretest.Garbage{Status: status, ContentType: "application/json;charset=UTF-8", Body: body, Header: header}}
 }
 
-// connect connects the account for a user, with what the code earns.
+// connect connects the account for a user, with what the code earns, a text of the play.
 func (s *stage) connect(user string, exchange coretest.Fault, in core.ConnectInput) (core.Credential, error) {
 	s.Helper()
-	s.server.Set(func(sw *coretest.Switches) { sw.Exchange = exchange })
 	in.Integration, in.Browser = "it", "browser"
 	session, err := s.engine.User(user).Connect(s.Context(), in)
 	if err != nil {
 		s.Fatal(err)
 	}
+	asked, err := url.Parse(session.URL)
+	if err != nil {
+		s.Fatal(err)
+	}
+	body := *exchange.Garbage
+	body.Body = s.text(strings.ReplaceAll(body.Body, "NONCE", asked.Query().Get("nonce")))
+	exchange.Garbage = &body
+	s.server.Set(func(sw *coretest.Switches) { sw.Exchange = exchange })
 	page, err := coretest.NewBrowser().OpenUntil(s.Context(), session.URL, callbackURL)
 	if err != nil {
 		s.Fatal(err)
@@ -226,6 +234,11 @@ func (s *stage) clean(text string) {
 // lasting returns a token answer that ends in an hour, whatever it said before.
 func (s *stage) lasting(body, tokenPath string) string {
 	s.Helper()
+	before, rest, _ := strings.Cut(body, "ID_TOKEN(") // which is no JSON yet
+	claims, after, found := strings.Cut(rest, ")")
+	if found {
+		body = before + "ID_TOKEN()" + after
+	}
 	var fields map[string]any
 	if err := json.Unmarshal([]byte(body), &fields); err != nil {
 		s.Fatal(err)
@@ -242,5 +255,5 @@ func (s *stage) lasting(body, tokenPath string) string {
 	if err != nil {
 		s.Fatal(err)
 	}
-	return string(text)
+	return strings.Replace(string(text), "ID_TOKEN()", "ID_TOKEN("+claims+")", 1)
 }

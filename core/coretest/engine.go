@@ -44,7 +44,7 @@ func (s *OAuthServer) Integration(name string) core.Integration {
 			AuthorizationURL: s.AuthorizationURL(), TokenURL: s.TokenURL(), RevocationURL: s.RevocationURL(),
 			Issuer: s.Issuer(), RequireIssuer: true, Scopes: []string{"openid"},
 		},
-		Identity:     core.Identity{Source: core.IdentityURL, URL: s.UserInfoURL(), SubjectPath: "sub", TenantPath: "tenant", DisplayPath: "name"},
+		Identity:     core.Identity{Source: core.IdentityURL, URL: s.UserInfoURL(), SubjectPath: "sub", TenantPath: "tenant", DisplayPath: "name", TenantOptional: true},
 		AllowedHosts: []string{s.URL()},
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/polycred/polycred/core"
 	"github.com/polycred/polycred/core/coretest"
+	"github.com/polycred/polycred/core/input"
 	"github.com/polycred/polycred/crypto"
 	"github.com/polycred/polycred/storage/badger"
 )
@@ -64,14 +65,14 @@ func newDemo(out io.Writer, dir string) (*demo, error) {
 		Logger: slog.New(slog.DiscardHandler), // every refusal is logged too, but here they are what is shown
 	}
 	d.calendar = d.provider.Integration(calendar)
-	d.calendar.Settings = []core.Input{
-		{ID: "folder", Type: core.InputText, Default: "inbox"},
-		{ID: "days", Type: core.InputNumber, Title: "How many days back", Default: 7},
-		{ID: "pin", Type: core.InputPassword},
+	d.calendar.Settings = []input.Input{
+		{ID: "folder", Type: input.Text, Default: "inbox"},
+		{ID: "days", Type: input.Number, Title: "How many days back", Default: 7},
+		{ID: "pin", Type: input.Password},
 	}
 	d.crm = d.provider.Integration(crm)
-	d.crm.Setup = []core.Input{{
-		ID: "region", Type: core.InputEnum, Required: true, Options: []core.InputOption{{Value: "eu"}, {Value: "us"}},
+	d.crm.Setup = []input.Input{{
+		ID: "region", Type: input.Enum, Required: true, Options: []input.Option{{Value: "eu"}, {Value: "us"}},
 	}}
 	return d, nil
 }

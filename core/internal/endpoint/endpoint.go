@@ -4,8 +4,7 @@
 //   - [Template] is a URL with variables, `https://{subdomain}.zendesk.com/oauth/tokens`. Whatever the values are, its
 //     expansion stays on the literal suffix of its host.
 //   - [Hosts] is the list of hosts that an integration's credentials may be used on.
-//   - [ParseSent] and [ParseSentExact] accept a host that a provider sent (`instance_url`, `api_domain`) when a finite
-//     list allows it.
+//   - [Sent] is the finite list of hosts that a provider may send (`instance_url`, `api_domain`).
 //   - [CheckRequestURL] refuses URLs that two parsers would read differently.
 //
 // Errors are *[Error]. They name variables and patterns, never the value of a variable. All types are immutable and
@@ -13,6 +12,7 @@
 package endpoint
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"strings"
@@ -25,10 +25,14 @@ type Variable struct {
 	// A pattern narrows, it never widens beyond the characters that every value is held to; see [Template.Expand].
 	Pattern string
 
-	// Origin marks a value that is a whole origin, as [ParseSent] returned it. Such a variable stands alone: it is the
-	// whole of a host pattern (`{instance_url}`), or scheme and host of a template (`{instance_url}/services/data`).
-	// Pattern and PrivateSuffix have no meaning for it.
-	Origin bool
+	// Default stands in for a value that is missing; empty means that there has to be one.
+	Default string
+
+	// Origin is the list that the value has to be on, when that is a whole origin, as [Sent.Parse] returned it; nil for
+	// every other variable. Such a variable stands alone: it is the whole of a host pattern (`{instance_url}`), or scheme
+	// and host of a template (`{instance_url}/services/data`). A value is looked up whenever it is used, so that one which
+	// was kept from an earlier list is worth nothing. Default, Pattern and PrivateSuffix have no meaning for it.
+	Origin *Sent
 
 	// PrivateSuffix permits the variable directly under a name that only the private section of the Public Suffix List
 	// holds. It is for providers that registered the domain of their customers there (`{shop}.myshopify.com`); on a
@@ -57,7 +61,7 @@ type variable struct {
 
 func compileVariable(name string, v Variable) (variable, error) {
 	c := variable{name: name, Variable: v, match: label}
-	if v.Pattern == "" || v.Origin {
+	if v.Pattern == "" || v.Origin != nil {
 		return c, nil
 	}
 	// The pattern must stand on its own: `a)|(b` would otherwise close the group and escape the anchors.
@@ -76,9 +80,9 @@ func compileVariable(name string, v Variable) (variable, error) {
 // the sub-delimiters that no URL parser gives a meaning in a host or a path segment; `;` is not among them, because
 // servers exist that read "..;" as "..".
 func (v variable) value(values map[string]string) (string, error) {
-	s, ok := values[v.name]
+	s := cmp.Or(values[v.name], v.Default)
 	switch {
-	case !ok || s == "":
+	case s == "":
 		return "", v.refuse("it has no value; set it")
 	case len(s) > maxValue:
 		return "", v.refuse(fmt.Sprintf("its value is longer than %d bytes", maxValue))

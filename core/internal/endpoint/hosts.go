@@ -118,13 +118,17 @@ func (h *Hosts) Check(u *url.URL, values map[string]string) error {
 	if len(h.patterns) > 0 {
 		problem = "is not listed: Integration.AllowedHosts has only " + strings.Join(h.patterns, ", ")
 	}
+	for _, r := range h.rules {
+		if r.origin != nil && values[r.origin.name] == asked.String() { // its list lost it, or it would have been allowed
+			problem = "is not listed: the provider sent it for {" + r.origin.name + "}, whose list does not have it any more"
+		}
+	}
 	return &Error{Err: ErrNotAllowed, Host: asked.String(), Problem: problem}
 }
 
 func (r hostRule) allows(asked origin, values map[string]string) bool {
 	if r.origin != nil {
-		o, err := r.origin.originValue(values)
-		return err == nil && o == asked
+		return values[r.origin.name] == asked.String() && r.origin.Origin.has(asked)
 	}
 	if r.host.scheme != asked.scheme || r.host.port != asked.port {
 		return false

@@ -10,7 +10,7 @@ import (
 )
 
 var hostVars = map[string]endpoint.Variable{
-	"x": {}, "any": anything, "shop": {PrivateSuffix: true}, "instance_url": {Origin: true},
+	"x": {}, "any": anything, "shop": {PrivateSuffix: true}, "instance_url": {Origin: sent("*.salesforce.com")},
 }
 
 func TestSecurity19_HostsCompareSchemeHostPort(t *testing.T) {

@@ -33,8 +33,8 @@ func parseOrigin(s string) (origin, error) {
 	return o, nil
 }
 
-// originValue returns the value of an Origin variable. That it is on the integration's list was decided by ParseSent;
-// here it is held to the exact form that ParseSent returns.
+// originValue returns the value of an Origin variable, held to the exact form that Sent.Parse returns and to its list,
+// which may be another one than when the provider sent it.
 func (v variable) originValue(values map[string]string) (origin, error) {
 	s, ok := values[v.name]
 	if !ok || s == "" {
@@ -43,6 +43,9 @@ func (v variable) originValue(values map[string]string) (origin, error) {
 	o, err := parseOrigin(s)
 	if err != nil {
 		return origin{}, v.refuse("its value is not an origin as the provider's answer was checked to be")
+	}
+	if !v.Origin.has(o) {
+		return origin{}, v.refuse("the host that the provider sent for it is not on its list any more; connect the account again, or list the host")
 	}
 	return o, nil
 }

@@ -74,7 +74,7 @@ func hasVariable(pieces []piece) bool {
 // beside other text is an error.
 func soleOrigin(raw string, pieces []piece) (*variable, error) {
 	for _, p := range pieces {
-		if p.variable == nil || !p.variable.Origin {
+		if p.variable == nil || p.variable.Origin == nil {
 			continue
 		}
 		if len(pieces) != 1 {

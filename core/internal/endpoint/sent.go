@@ -2,36 +2,22 @@ package endpoint
 
 import "strings"
 
-// ParseSent checks a host that a provider sent in an answer (`instance_url`, `api_domain`, `base_uri`) and returns it
-// as an origin: "https://host", with the port when it is not the scheme's.
-//
-// raw is a URL or a bare host; its path is dropped. It must be https, except where allowed lists exactly that
-// http://host:port, carry no userinfo, query or fragment, and match the finite list allowed:
+// Sent is the finite list of hosts that a provider may send in one field of its answers. Immutable.
+type Sent struct{ rules []hostRule }
+
+// ParseSentHosts parses the list of a field:
 //
 //	accounts.zoho.eu        that host; [https://]host[:port] and http://host:port likewise
 //	*.salesforce.com        one OR MORE labels below it, https only: providers nest their hosts
 //	                        (acme--dev.sandbox.my.salesforce.com). Never a public suffix, nor a name that another
 //	                        party can register below it.
 //
-// The suffix form is for data hosts. A host that will receive a client secret or a code goes through
-// [ParseSentExact].
+// The suffix form is for data hosts. A field whose host will receive a client secret or a code takes exact hosts only,
+// which exact says.
 //
-// Errors are *[Error]: [ErrPattern] for the list, [ErrURL] or [ErrNotAllowed] for raw, which they do not repeat.
-func ParseSent(raw string, allowed []string) (string, error) { return parseSent(raw, allowed, false) }
-
-// ParseSentExact is [ParseSent] with a list of exact hosts only, as token endpoints need it (`accounts-server`).
-func ParseSentExact(raw string, allowed []string) (string, error) {
-	return parseSent(raw, allowed, true)
-}
-
-// CheckSent checks a list for [ParseSent], or with exact for [ParseSentExact], when it is configured.
-func CheckSent(allowed []string, exact bool) error {
-	_, err := parseSentList(allowed, exact)
-	return err
-}
-
-func parseSentList(allowed []string, exact bool) ([]hostRule, error) {
-	rules := make([]hostRule, 0, len(allowed))
+// Errors are *[Error] with [ErrPattern].
+func ParseSentHosts(allowed []string, exact bool) (*Sent, error) {
+	s := &Sent{rules: make([]hostRule, 0, len(allowed))}
 	for _, pattern := range allowed {
 		rule, err := parseHostRule(pattern, nil)
 		if err != nil {
@@ -40,30 +26,41 @@ func parseSentList(allowed []string, exact bool) ([]hostRule, error) {
 		if rule.wildcard && exact {
 			return nil, patternError(pattern, "only exact hosts may receive client credentials; list each host")
 		}
-		rules = append(rules, rule)
+		s.rules = append(s.rules, rule)
 	}
-	return rules, nil
+	return s, nil
 }
 
-func parseSent(raw string, allowed []string, exact bool) (string, error) {
-	rules, err := parseSentList(allowed, exact)
-	if err != nil {
-		return "", err
-	}
+// Parse checks a host that a provider sent in an answer (`instance_url`, `api_domain`, `base_uri`) and returns it as an
+// origin: "https://host", with the port when it is not the scheme's. What it returned goes through unchanged as long as
+// the list has it.
+//
+// raw is a URL or a bare host; its path is dropped. It must be https, except where the list has exactly that
+// http://host:port, carry no userinfo, query or fragment, and match the list.
+//
+// Errors are *[Error], [ErrURL] or [ErrNotAllowed], which do not repeat raw.
+func (s *Sent) Parse(raw string) (string, error) {
 	sent, err := splitSent(raw)
 	if err != nil {
 		return "", err
 	}
-	for _, r := range rules {
+	if !s.has(sent) {
+		return "", &Error{Err: ErrNotAllowed, Problem: "the provider named a host that the integration does not list; add it only if the provider documents it"}
+	}
+	return sent.String(), nil
+}
+
+func (s *Sent) has(sent origin) bool {
+	for _, r := range s.rules {
 		if r.host.scheme != sent.scheme || r.host.port != sent.port {
 			continue
 		}
 		if r.wildcard && within(sent.host, r.host.suffix) && sameOwner(sent.host, r.host.suffix, false) ||
 			!r.wildcard && r.host.exact == sent.host {
-			return sent.String(), nil
+			return true
 		}
 	}
-	return "", &Error{Err: ErrNotAllowed, Problem: "the provider named a host that the integration does not list; add it only if the provider documents it"}
+	return false
 }
 
 // splitSent reads the origin of what a provider sent, without a URL parser's tolerance.

@@ -53,7 +53,7 @@ func Parse(raw string, vars map[string]Variable) (*Template, error) {
 	}
 	sample := ""
 	for _, p := range t.path {
-		if p.variable != nil && p.variable.Origin {
+		if p.variable != nil && p.variable.Origin != nil {
 			return nil, patternError(raw, "variable {"+p.variable.name+"} is a whole origin and cannot stand in the path")
 		}
 		if p.variable != nil {
@@ -128,8 +128,8 @@ func (t *Template) Variables() []string {
 	return slices.Compact(names)
 }
 
-// VariableHost reports whether the host depends on values that a person gives.
-func (t *Template) VariableHost() bool { return hasVariable(t.host.pieces) }
+// VariableHost reports whether the host depends on values, whoever gives them: a person or the provider.
+func (t *Template) VariableHost() bool { return t.origin != nil || hasVariable(t.host.pieces) }
 
 // String returns the template as it was written.
 func (t *Template) String() string { return t.raw }

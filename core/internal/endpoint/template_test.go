@@ -30,7 +30,7 @@ func TestExpand(t *testing.T) {
 		"tenant": {Pattern: `common|organizations|[0-9a-f-]{36}|[a-z0-9.-]+\.onmicrosoft\.com`},
 		"shop":   {PrivateSuffix: true},
 		"mine":   {Pattern: `[A-Za-z0-9.-]+`},
-		"origin": {Origin: true},
+		"origin": {Origin: sent("eu.example.com:8443")},
 	}
 	values := map[string]string{
 		"x": "acme", "y": "EU-1", "tenant": "contoso.onmicrosoft.com", "shop": "acme", "mine": "acme--dev.sandbox.my", "origin": "https://eu.example.com:8443",
@@ -70,7 +70,7 @@ func TestExpand(t *testing.T) {
 
 func TestVariables(t *testing.T) {
 	t.Parallel()
-	vars := map[string]endpoint.Variable{"a": {}, "b": {}, "o": {Origin: true}}
+	vars := map[string]endpoint.Variable{"a": {}, "b": {}, "o": {Origin: sent("*.example.com")}}
 	if got, want := mustParse(t, "https://{b}.example.com/{a}/{b}", vars).Variables(), []string{"a", "b"}; !slices.Equal(got, want) {
 		t.Errorf("Variables() = %q, want %q", got, want)
 	}
@@ -82,7 +82,7 @@ func TestVariables(t *testing.T) {
 // Templates that would leave the host to the value, or that hold what no template may.
 func TestSecurity4_TemplatesRefused(t *testing.T) {
 	t.Parallel()
-	vars := map[string]endpoint.Variable{"x": {}, "y": {}, "o": {Origin: true}, "private": {PrivateSuffix: true}, "bad": {Pattern: "("}, "escape": {Pattern: "a)|(b"}}
+	vars := map[string]endpoint.Variable{"x": {}, "y": {}, "o": {Origin: sent("*.example.com")}, "private": {PrivateSuffix: true}, "bad": {Pattern: "("}, "escape": {Pattern: "a)|(b"}}
 	for _, raw := range []string{
 		"", "https://", "https:///token", "/token", "{x}/token", "api.example.com/token", "//api.example.com",
 		"https://{x}", "https://{x}/token", "https://{x}.com", "https://{x}.co.uk", "https://{x}.github.io", "https://{x}.myshopify.com",
@@ -185,12 +185,12 @@ func TestSecurity4_CustomPatternCannotSteer(t *testing.T) {
 	}
 }
 
-// The value of an Origin variable is held to the form in which ParseSent returned it.
+// The value of an Origin variable is held to the form in which Sent.Parse returned it.
 func TestSecurity4_OriginValues(t *testing.T) {
 	t.Parallel()
-	template := mustParse(t, "{o}/token", map[string]endpoint.Variable{"o": {Origin: true}})
+	template := mustParse(t, "{o}/token", map[string]endpoint.Variable{"o": {Origin: sent("*.example.com")}})
 	for _, value := range append(steering, "https://", "https://a.example.com/", "https://A.example.com", "https://a.example.com:443", "https://a@b.example.com",
-		"https://a.example.com?x", "https://a.example.com#x", `https://a.example.com\`, "ftp://a.example.com", "https:/a.example.com", "javascript://x", "https://a.example.com.", "https://a..example.com") {
+		"https://a.example.com?x", "https://a.example.com#x", `https://a.example.com\`, "ftp://a.example.com", "https:/a.example.com", "javascript://x", "https://a.example.com.", "https://a..example.com", "https://a.example.com:8443", "http://a.example.com", "https://evil.com", "https://example.com") {
 		if u, err := template.Expand(map[string]string{"o": value}); !errors.Is(err, endpoint.ErrValue) {
 			t.Errorf("Expand with %.40q = %v, %v; want ErrValue", value, u, err)
 		}

@@ -1,4 +1,4 @@
-package core
+package input
 
 import (
 	"encoding/base64"
@@ -20,8 +20,8 @@ const (
 	maxEmail = 254 // RFC 5321 §4.5.3.1.3, without the angle brackets
 )
 
-// inputKind is what an InputType says about values.
-type inputKind struct {
+// kind is what a Type says about values.
+type kind struct {
 	wants string // what a value has to be: "a number"
 	limit int
 	// is reports whether v, in normal form, is such a value. Nil: the type has no values.
@@ -33,38 +33,38 @@ type inputKind struct {
 	emptyRemoves bool
 }
 
-var inputKinds = map[InputType]inputKind{
-	InputText:     {wants: "a text of one line", limit: maxSmall, is: isLine},
-	InputTextArea: {wants: "a text", limit: maxLarge, is: isText},
-	InputNumber:   {wants: "a number", limit: maxSmall, is: func(_ *Input, v any) bool { _, ok := v.(float64); return ok }},
-	InputEmail: {
+var kinds = map[Type]kind{
+	Text:     {wants: "a text of one line", limit: maxSmall, is: isLine},
+	TextArea: {wants: "a text", limit: maxLarge, is: isText},
+	Number:   {wants: "a number", limit: maxSmall, is: func(_ *Input, v any) bool { _, ok := v.(float64); return ok }},
+	Email: {
 		wants: fmt.Sprintf("one bare e-mail address of at most %d bytes, like ada@example.com", maxEmail),
 		limit: maxSmall, is: isEmail, emptyRemoves: true,
 	},
-	InputURL: {
+	URL: {
 		wants: "an http or https URL with a host, without user information, blanks and backslashes, like https://example.com/path",
 		limit: maxSmall, is: isURL, emptyRemoves: true,
 	},
-	InputPassword: {
+	Password: {
 		wants: "a text that is not empty: leave it out to keep what is stored, or pass null to remove it",
 		limit: maxSmall, is: func(_ *Input, v any) bool { s, ok := v.(string); return ok && s != "" }, noDefault: true,
 	},
-	InputBoolean:        {wants: "true or false", limit: maxSmall, is: isBool},
-	InputSwitch:         {wants: "true or false", limit: maxSmall, is: isBool},
-	InputEnum:           {wants: "one of its options", limit: maxSmall, is: isOption, emptyRemoves: true},
-	InputDynamicEnum:    {wants: "a text of one line", limit: maxSmall, is: isLine, emptyRemoves: true},
-	InputCustomDropdown: {wants: "a text of one line", limit: maxSmall, is: isLine, emptyRemoves: true},
-	InputCombo:          {wants: wantsCombo, limit: maxLarge, is: isCombo, given: comboGiven},
-	InputDynamicCombo:   {wants: wantsCombo, limit: maxLarge, is: isCombo, given: comboGiven},
-	InputFieldMapper: {
+	Boolean:        {wants: "true or false", limit: maxSmall, is: isBool},
+	Switch:         {wants: "true or false", limit: maxSmall, is: isBool},
+	Enum:           {wants: "one of its options", limit: maxSmall, is: isOption, emptyRemoves: true},
+	DynamicEnum:    {wants: "a text of one line", limit: maxSmall, is: isLine, emptyRemoves: true},
+	CustomDropdown: {wants: "a text of one line", limit: maxSmall, is: isLine, emptyRemoves: true},
+	Combo:          {wants: wantsCombo, limit: maxLarge, is: isCombo, given: comboGiven},
+	DynamicCombo:   {wants: wantsCombo, limit: maxLarge, is: isCombo, given: comboGiven},
+	FieldMapper: {
 		wants: "an object of objectMapping, fieldMappings, dynamicMappings, userCreatedFields and mappingType (STATIC or DYNAMIC), which hold texts",
 		limit: maxLarge, is: isFieldMapping, given: fieldMappingGiven,
 	},
-	InputCopyable: {wants: "no value: it only shows something", noDefault: true},
-	InputPermission: {
+	Copyable: {wants: "no value: it only shows something", noDefault: true},
+	Permission: {
 		wants: "true or false", limit: maxSmall, is: isBool, given: func(v any) bool { return v == true }, noDefault: true,
 	},
-	InputFile: {
+	File: {
 		wants: `an object of name and data in base64, and perhaps mimeType, id, size, encoding ("base64") and dataType ("FILE"), all texts`,
 		limit: maxLarge, is: isFile, given: func(v any) bool { return textIn(v, "data") != "" }, noDefault: true,
 	},
@@ -74,24 +74,24 @@ const wantsCombo = "an object of mainInput and dependentInput, which are texts, 
 
 var knownTypes = func() string {
 	var names []string
-	for t := range inputKinds {
+	for t := range kinds {
 		names = append(names, string(t))
 	}
 	slices.Sort(names)
 	return strings.Join(names, ", ")
 }()
 
-// inputValue returns v in the form in which it is stored, sharing nothing with v: a crypto.Secret for a password,
+// valueOf returns v in the form in which it is stored, sharing nothing with v: a crypto.Secret for a password,
 // otherwise what encoding/json would decode; nil where v removes the value. Errors name the field and never show v.
-func inputValue(field string, in *Input, v any) (any, error) {
-	kind := inputKinds[in.Type]
+func valueOf(field string, in *Input, v any) (any, error) {
+	kind := kinds[in.Type]
 	if v == nil {
 		return nil, nil
 	}
 	if kind.is == nil {
 		return nil, invalid(field, "wants "+kind.wants)
 	}
-	if secret, ok := v.(crypto.Secret); ok && in.Type == InputPassword {
+	if secret, ok := v.(crypto.Secret); ok && in.Type == Password {
 		v = secret.Reveal()
 	}
 	v, reason := normal(v, kind.limit)
@@ -105,7 +105,7 @@ func inputValue(field string, in *Input, v any) (any, error) {
 	}
 	switch v := v.(type) {
 	case string:
-		if in.Type == InputPassword {
+		if in.Type == Password {
 			return crypto.NewSecret(v), nil
 		}
 	case map[string]any:
@@ -118,7 +118,7 @@ func inputValue(field string, in *Input, v any) (any, error) {
 
 // blank reports whether a value is not enough for a required input.
 func (in *Input) blank(v any) bool {
-	if given := inputKinds[in.Type].given; given != nil {
+	if given := kinds[in.Type].given; given != nil {
 		return !given(v)
 	}
 	return v == ""
@@ -134,7 +134,7 @@ func isLine(_ *Input, v any) bool {
 }
 
 func isOption(in *Input, v any) bool {
-	return slices.ContainsFunc(in.Options, func(o InputOption) bool { return v == o.Value })
+	return slices.ContainsFunc(in.Options, func(o Option) bool { return v == o.Value })
 }
 
 func isEmail(_ *Input, v any) bool {
