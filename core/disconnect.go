@@ -25,25 +25,10 @@ func (u *User) Disconnect(ctx context.Context, sel Selector) error {
 }
 
 func (u *User) disconnect(ctx context.Context, id string) error {
-	for try := 0; ; try++ {
-		record, rev, err := u.record(ctx, id)
-		if err == nil {
-			err = u.allow(actWrite, &record)
-		}
-		if err != nil {
-			return err
-		}
-		tx := u.e.db.Begin(ctx)
-		if err := u.remove(ctx, tx, &record, rev); err != nil {
-			return err
-		}
-		if err := u.e.kernel.Commit(ctx, tx); !conflicted(err) {
-			return err
-		}
-		if err := again(ctx, try); err != nil {
-			return err
-		}
-	}
+	_, err := u.change(ctx, id, func(tx *sealed.Tx, record *credentialRecord, rev storage.Rev) error {
+		return u.remove(ctx, tx, record, rev)
+	})
+	return err
 }
 
 // remove adds to tx that a credential goes, and all that hangs on it.

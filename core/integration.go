@@ -63,8 +63,8 @@ type Integration struct {
 	// each required one has a value; see User.CompleteSetup.
 	Setup []input.Input `json:"setup,omitempty" cbor:"13,keyasint,omitempty"`
 
-	Created time.Time `json:"created,omitzero" cbor:"-"` // set by polycred
-	Updated time.Time `json:"updated,omitzero" cbor:"-"` // set by polycred
+	Created time.Time `json:"dateCreated,omitzero" cbor:"-"` // set by polycred
+	Updated time.Time `json:"dateUpdated,omitzero" cbor:"-"` // set by polycred
 	// Revision is the state that was read; UpdateIntegration refuses any other than the stored one. Set by polycred.
 	Revision uint64 `json:"revision,omitempty" cbor:"-"`
 }

@@ -65,7 +65,7 @@ func changedFields(before, after *Integration) string {
 			for name, value := range object {
 				if name == "oauth2" || name == "apiKey" {
 					add(name+".", value)
-				} else if name != "updated" && name != "created" {
+				} else if name != "dateUpdated" && name != "dateCreated" {
 					flat[prefix+name] = string(value)
 				}
 			}

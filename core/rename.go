@@ -45,17 +45,9 @@ func (u *User) rename(ctx context.Context, sel Selector, in RenameInput) (creden
 	if err != nil {
 		return none, err
 	}
-	for try := 0; ; try++ {
-		record, rev, err := u.record(ctx, id)
-		if err == nil {
-			err = u.allow(actWrite, &record)
-		}
-		if err != nil {
-			return none, err
-		}
+	return u.change(ctx, id, func(tx *sealed.Tx, record *credentialRecord, rev storage.Rev) error {
 		var changed []string
 		details := map[string]string{}
-		tx := u.e.db.Begin(ctx)
 		if in.Label != nil && label != record.Label {
 			record.Label, details["label"] = label, label
 			changed = append(changed, "label")
@@ -63,27 +55,22 @@ func (u *User) rename(ctx context.Context, sel Selector, in RenameInput) (creden
 		if in.ExternalID != nil && externalID != record.ExternalID {
 			details["externalId"], details["previousExternalId"] = externalID, record.ExternalID
 			changed = append(changed, "externalId")
-			if err := u.moveExternalID(ctx, tx, &record, externalID); err != nil {
-				return none, err
+			if err := u.moveExternalID(ctx, tx, record, externalID); err != nil {
+				return err
 			}
 		}
 		if len(changed) == 0 {
-			return record, nil
+			return errUnchanged
 		}
 		details["changed"] = strings.Join(changed, ",")
-		if err := u.allow(actWrite, &record); err != nil { // under its new name too
-			return none, err
+		if err := u.allow(actWrite, record); err != nil { // under its new name too
+			return err
 		}
 		record.Updated = toMillis(u.e.now())
-		next := u.e.tables.credentials.Put(tx, &record, rev, u.id, record.ID)
-		u.tell(tx, EventRenamed, "request", &record, next, details)
-		if err := u.e.kernel.Commit(ctx, tx); !conflicted(err) {
-			return record, err
-		}
-		if err := again(ctx, try); err != nil {
-			return none, err
-		}
-	}
+		next := u.e.tables.credentials.Put(tx, record, rev, u.id, record.ID)
+		u.tell(tx, EventRenamed, "request", record, next, details)
+		return nil
+	})
 }
 
 // moveExternalID adds to tx that a credential has another external id; empty: none.

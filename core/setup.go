@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/polycred/polycred/core/input"
+	"github.com/polycred/polycred/storage"
+	"github.com/polycred/polycred/storage/sealed"
 )
 
 // Setup is what was said to set an account up, by the ids of Integration.Setup.
@@ -63,55 +65,42 @@ func (u *User) completeSetup(ctx context.Context, sel Selector, change map[strin
 	if err != nil {
 		return none, err
 	}
-	for try := 0; ; try++ {
-		record, rev, err := u.record(ctx, id)
-		if err == nil {
-			err = u.allow(actWrite, &record)
-		}
-		if err != nil {
-			return none, err
-		}
+	return u.change(ctx, id, func(tx *sealed.Tx, record *credentialRecord, rev storage.Rev) error {
 		p, err := e.freshProvider(ctx, record.Integration)
 		if err != nil {
-			return none, err
+			return err
 		}
 		merged, err := input.Merge("setup", p.Setup, input.Values{Open: record.Setup, Secrets: record.SetupSecrets}, change)
 		if err != nil {
-			return none, wrongInput(err)
+			return wrongInput(err)
 		}
 		if len(change) == 0 && record.Status != StatusPending {
-			return record, nil
+			return errUnchanged
 		}
 		record.Setup, record.SetupSecrets, record.Updated = merged.Open, merged.Secrets, toMillis(e.now())
 		record.findMissing(p)
-		tx := e.db.Begin(ctx)
 		kind, details := EventSetupChanged, map[string]string{"setup": names(change)}
 		switch {
 		case record.Status != StatusPending:
 			for _, id := range record.Missing {
 				if _, taken := change[id]; taken { // what an operator asks for only now is nobody's mistake
-					return none, invalid("setup."+clip(id), "is required and cannot be taken away")
+					return invalid("setup."+clip(id), "is required and cannot be taken away")
 				}
 			}
 		case len(record.Missing) > 0:
-			return none, invalid("setup."+record.Missing[0], "is missing; needed are: "+strings.Join(record.Missing, ", "))
+			return invalid("setup."+record.Missing[0], "is missing; needed are: "+strings.Join(record.Missing, ", "))
 		default:
 			record.Status = StatusValid
 			if err := e.kernel.Connected(ctx, tx, record.hooked(u.id)); err != nil {
-				return none, err
+				return err
 			}
 			kind, details = EventCompleted, nil
 		}
 		e.tables.integrations.Check(tx, p.rev, p.Name)
-		next := e.tables.credentials.Put(tx, &record, rev, u.id, record.ID)
-		u.tell(tx, kind, "setup", &record, next, details)
-		if err := e.kernel.Commit(ctx, tx); !conflicted(err) {
-			return record, err
-		}
-		if err := again(ctx, try); err != nil {
-			return none, err
-		}
-	}
+		next := e.tables.credentials.Put(tx, record, rev, u.id, record.ID)
+		u.tell(tx, kind, "setup", record, next, details)
+		return nil
+	})
 }
 
 // findMissing notes which required values of Integration.Setup the credential lacks.

@@ -182,6 +182,38 @@ func (u *User) record(ctx context.Context, id string) (credentialRecord, storage
 	return record, rev, err
 }
 
+// errUnchanged ends a change that would change nothing.
+var errUnchanged = errors.New("nothing to change")
+
+// change has do add to a transaction what changes about a credential that the handle may write, commits it, and returns
+// the credential as it is then. Where somebody else was first, do starts again on what is there.
+func (u *User) change(ctx context.Context, id string, do func(tx *sealed.Tx, record *credentialRecord, rev storage.Rev) error) (credentialRecord, error) {
+	var none credentialRecord
+	for try := 0; ; try++ {
+		record, rev, err := u.record(ctx, id)
+		if err == nil {
+			err = u.allow(actWrite, &record)
+		}
+		if err != nil {
+			return none, err
+		}
+		tx := u.e.db.Begin(ctx)
+		err = do(tx, &record, rev)
+		switch {
+		case errors.Is(err, errUnchanged):
+			return record, nil
+		case err != nil:
+			return none, err
+		}
+		if err := u.e.kernel.Commit(ctx, tx); !conflicted(err) {
+			return record, err
+		}
+		if err := again(ctx, try); err != nil {
+			return none, err
+		}
+	}
+}
+
 // accountPage reads a page of a user's accounts of one integration, oldest first: a scan of keys and one GetMany. Next is
 // the id behind which the next page begins, "" at the end.
 func (e *Engine) accountPage(ctx context.Context, user, integration, after string, limit int) (records []credentialRecord, next string, err error) {
