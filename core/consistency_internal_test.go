@@ -41,10 +41,10 @@ func TestConsistencyUnderRandomUse(t *testing.T) {
 				workers.Wait()
 				cancel()
 				running.Wait()
-				if err := c.e.kernel.Step(t.Context()); err != nil { // what was not numbered yet
+				if err := c.e.Close(); err != nil { // waits for what runs behind
 					t.Error(err)
 				}
-				if err := c.e.Close(); err != nil { // waits for what runs behind
+				if err := c.e.kernel.Step(t.Context()); err != nil { // numbers what that told, too
 					t.Error(err)
 				}
 				if c.done.Load() == 0 {
