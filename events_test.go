@@ -1,6 +1,8 @@
 package polycred_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -14,12 +16,18 @@ import (
 	"testing"
 )
 
+// neverResults are codes that connect.failed cannot have: these errors come before a session is ended, or from elsewhere.
+var neverResults = []string{
+	"unfinished", "session_expired", "browser", "key_rejected", "reconnect", "pending", "not_connected", "host_not_allowed", "in_use",
+	"exists", "conflict", "quarantined", "kek_in_store", "no_tokens", "cursor", "closed",
+}
+
 // TestEventsDocumented holds docs/events.md to core/event.go and core/message.go: every kind of event has its row, with
 // each word that the comment of its constant puts in quotes and no other; so have the fields of an event, the types of
 // actors and the codes of results.
 func TestEventsDocumented(t *testing.T) {
 	t.Parallel()
-	rows := tableRows(read(t, filepath.Join("docs", "events.md")))
+	cells := tableRows(read(t, filepath.Join("docs", "events.md")))
 	events := parseGo(t, filepath.Join("core", "event.go"))
 	want := map[string][]string{} // first cell → the words that its row must hold in code quotes
 	groups := constants(t, events, "EventKind")
@@ -31,7 +39,20 @@ func TestEventsDocumented(t *testing.T) {
 		}
 	}
 	codes := outcomes(t, parseGo(t, filepath.Join("core", "message.go")))
+	for _, code := range neverResults {
+		if codes[code] == nil {
+			t.Errorf("`%s`, which is never a result, is no code", code)
+		}
+		delete(codes, code)
+	}
 	maps.Copy(want, codes)
+	rows := map[string][]string{} // first cell → what the others have in code quotes
+	for name, row := range cells {
+		if len(row) == kindCells {
+			row = row[2:] // not who did it to what: see TestEventsFields
+		}
+		rows[name] = slices.Concat(row...)
+	}
 	for _, name := range slices.Sorted(maps.Keys(want)) {
 		if _, ok := rows[name]; !ok {
 			t.Errorf("docs/events.md has no row for `%s`", name)
@@ -68,22 +89,60 @@ func TestEventsDocumented(t *testing.T) {
 	}
 }
 
+// TestEventsFields holds docs/events.md to core/testdata/events.jsonl, an event of each kind as the engine told it: its row
+// names who did it, and exactly the fields that say what it is about.
+func TestEventsFields(t *testing.T) {
+	t.Parallel()
+	rows := tableRows(read(t, filepath.Join("docs", "events.md")))
+	about := []string{"user", "integration", "credential", "configuration", "revision"}
+	told := 0
+	for line := range strings.Lines(read(t, filepath.Join("core", "testdata", "events.jsonl"))) {
+		var event map[string]any
+		if err := json.Unmarshal([]byte(line), &event); err != nil {
+			t.Fatal(err)
+		}
+		kind, _ := event["kind"].(string)
+		actor, _ := event["actor"].(map[string]any)
+		row := rows[kind]
+		if len(row) != kindCells {
+			t.Errorf("docs/events.md: the row of `%s` has %d cells, want %d", kind, len(row)+1, kindCells+1)
+			continue
+		}
+		told++
+		if want := []string{fmt.Sprint(actor["type"])}; !slices.Equal(row[0], want) {
+			t.Errorf("docs/events.md: the actor of `%s` is %q, want %q", kind, row[0], want)
+		}
+		want := slices.DeleteFunc(slices.Clone(about), func(name string) bool { return event[name] == nil })
+		if !slices.Equal(row[1], want) {
+			t.Errorf("docs/events.md: `%s` is about %q, want %q", kind, row[1], want)
+		}
+	}
+	if told == 0 {
+		t.Error("no events: the test is blind")
+	}
+}
+
+// kindCells is how many cells follow the first one in the table of kinds: actor, about, what happened, cause, result.
+const kindCells = 5
+
 var coded = regexp.MustCompile("`([^`]+)`")
 
 // tableRows returns, by the code in its first cell, the words in code quotes of each other cell of a Markdown table's row.
-func tableRows(text string) map[string][]string {
-	rows := map[string][]string{}
+func tableRows(text string) map[string][][]string {
+	rows := map[string][][]string{}
 	for line := range strings.Lines(text) {
-		first, rest, ok := strings.Cut(strings.TrimPrefix(line, "| "), " | ")
-		name := coded.FindStringSubmatch(first)
-		if !ok || name == nil || !strings.HasPrefix(line, "| `") {
+		cells := strings.Split(strings.Trim(line, "|\n"), "|")
+		name := coded.FindStringSubmatch(cells[0])
+		if name == nil || !strings.HasPrefix(line, "| `") {
 			continue
 		}
-		words := []string{}
-		for _, m := range coded.FindAllStringSubmatch(rest, -1) {
-			words = append(words, m[1])
+		rest := make([][]string, len(cells)-1)
+		for i, cell := range cells[1:] {
+			for _, m := range coded.FindAllStringSubmatch(cell, -1) {
+				rest[i] = append(rest[i], m[1])
+			}
 		}
-		rows[name[1]] = words
+		rows[name[1]] = rest
 	}
 	return rows
 }

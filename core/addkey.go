@@ -29,6 +29,7 @@ type KeyInput struct {
 //
 // Errors: InputError, ErrKeyRejected, ProviderError, ErrNotFound, ErrDeleting, ErrConflict when the integration became one
 // with OAuth meanwhile, ErrAlreadyConnected, AmbiguousError, ErrAccountMismatch, ErrAccountConnected, ErrExternalID,
+// ErrTooMany when the integration says SameAccountAllow and this account is connected as often as that lets it be,
 // ErrPermission, ErrHiddenConflict.
 func (u *User) AddKey(ctx context.Context, in KeyInput) (Credential, error) {
 	record, err := u.addKey(ctx, in)

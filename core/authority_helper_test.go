@@ -24,7 +24,7 @@ type gate struct {
 	policies *core.Policies
 }
 
-// newGate opens an engine whose integrations, calendar with OAuth and mail with keys, have settings and a set-up.
+// newGate opens an engine whose integrations, calendar with OAuth and mail with keys, have settings and a setup.
 func newGate(t *testing.T, store storage.Store, change func(*core.Options)) *gate {
 	t.Helper()
 	w := newWorld(t, store, func(o *core.Options) {

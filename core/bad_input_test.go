@@ -1,8 +1,10 @@
 package core_test
 
 import (
+	"context"
 	"errors"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -37,42 +39,68 @@ func (w *world) wantUnchanged(what string, before map[string]string) {
 // errs are what methods returned, by their name.
 type errs map[string]error
 
-// selecting calls every method that takes a selector, with what would change something if it were let.
+// besides are what selecting passes beside a selector, by type: what would change something if it were let.
+var besides = map[reflect.Type]any{
+	reflect.TypeFor[core.RenameInput]():         core.RenameInput{Label: new("never stored"), ExternalID: new("never-stored")},
+	reflect.TypeFor[core.ConfigurationInput]():  core.ConfigurationInput{ExternalID: "never-stored"},
+	reflect.TypeFor[core.ConfigurationUpdate](): core.ConfigurationUpdate{Meta: map[string]any{"never": "stored"}},
+	reflect.TypeFor[map[string]any]():           map[string]any{"site": "never stored"}, // of CompleteSetup
+	reflect.TypeFor[string]():                   "settings.secret",                      // of Password
+}
+
+// selecting calls every method of User that takes a selector, and gives their errors by name. A new method is called too,
+// once besides has what it takes.
 func (w *world) selecting(user string, sel core.Selector) errs {
-	u, ctx := w.engine.User(user), w.Context()
-	label, external := "never stored", "never-stored"
-	_, credential := u.Credential(ctx, sel)
-	_, token := u.Token(ctx, sel)
-	_, source := u.TokenSource(ctx, sel)
-	_, client := u.Client(ctx, sel)
-	_, rename := u.Rename(ctx, sel, core.RenameInput{Label: &label, ExternalID: &external})
-	_, setup := u.CompleteSetup(ctx, sel, map[string]any{"site": "never stored"})
-	_, configurations := u.Configurations(ctx, sel)
-	_, configuration := u.Configuration(ctx, sel)
-	_, create := u.CreateConfiguration(ctx, sel, core.ConfigurationInput{ExternalID: external})
-	_, update := u.UpdateConfiguration(ctx, sel, core.ConfigurationUpdate{Meta: map[string]any{"never": "stored"}})
-	_, password := u.Password(ctx, sel, "settings.secret")
-	named := sel
-	if named.Configuration == "" {
-		named.Configuration = external
+	w.Helper()
+	handle, selector := reflect.ValueOf(w.engine.User(user)), reflect.TypeFor[core.Selector]()
+	all := errs{}
+	for method, bound := range handle.Methods() {
+		takes := slices.Collect(bound.Type().Ins())
+		if !slices.Contains(takes, selector) {
+			continue
+		}
+		args := make([]reflect.Value, len(takes))
+		for i, of := range takes {
+			other, known := besides[of]
+			switch {
+			case of == reflect.TypeFor[context.Context]():
+				args[i] = reflect.ValueOf(w.Context())
+			case of == selector:
+				named := sel
+				if method.Name == "DeleteConfiguration" && named.Configuration == "" { // which wants a name
+					named.Configuration = "never-stored"
+				}
+				args[i] = reflect.ValueOf(named)
+			case known:
+				args[i] = reflect.ValueOf(other)
+			default:
+				w.Fatalf("User.%s takes a %s: say in besides what to pass", method.Name, of)
+			}
+		}
+		results := bound.Call(args)
+		err, fails := results[len(results)-1].Interface().(error)
+		if last := bound.Type().Out(len(results) - 1); !fails && last != reflect.TypeFor[error]() {
+			w.Fatalf("User.%s returns a %s in the end, want an error", method.Name, last)
+		}
+		all[method.Name] = err
 	}
-	return errs{
-		"Credential": credential, "Token": token, "TokenSource": source, "Client": client, "Rename": rename, "CompleteSetup": setup,
-		"Configurations": configurations, "Configuration": configuration, "CreateConfiguration": create,
-		"UpdateConfiguration": update, "DeleteConfiguration": u.DeleteConfiguration(ctx, named), "Password": password,
-		"Disconnect": u.Disconnect(ctx, sel),
+	for _, name := range []string{"Token", "Setup", "Disconnect"} {
+		if _, ok := all[name]; !ok {
+			w.Fatalf("User.%s was not called: %d methods were", name, len(all))
+		}
 	}
+	return all
 }
 
 func TestBadSelectors(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil, nil)
-	inputs := func(in *core.Integration) {
+	declare := func(in *core.Integration) {
 		in.Setup = []input.Input{{ID: "site", Type: input.Text}}
 		in.Settings = []input.Input{{ID: "secret", Type: input.Password}}
 	}
-	w.change(inputs)
-	w.create(func(in *core.Integration) { in.Name = "mail"; inputs(in) })
+	w.change(declare)
+	w.create(func(in *core.Integration) { in.Name = "mail"; declare(in) })
 	w.mustConnect("u", "ada", core.ConnectInput{ExternalID: "work"})
 	w.mustConnect("u", "bob", core.ConnectInput{ExternalID: "home", AllowMultiple: true})
 	mail := w.mustConnect("u", "ada", core.ConnectInput{Integration: "mail", ExternalID: "letters"})

@@ -19,13 +19,17 @@ import (
 // request, if its body can be read again (http.Request.GetBody); otherwise the 401 is returned. A 403 repeats it once
 // if the token was replaced under it, because some providers end the old token before they answer a refresh. Redirects
 // are followed on the same host; one that leads elsewhere is returned as it is, so that no token follows it; the
-// Transport alone, in another http.Client, refuses to follow it. What was sent as one account is never repeated, nor
-// redirected, as another one that was connected into the credential meanwhile; one without known identity counts as
-// another. The body of a response is the caller's to bound and to close.
+// Transport alone, in another http.Client, refuses to follow it. The body of a response is the caller's to bound and to
+// close.
+//
+// Another account may be connected into the credential meanwhile (OtherAccountReplace); one without known identity counts
+// as another. What was sent as the account before is never sent again as the new one: a request is not repeated, so that
+// its 401 or 403 is returned, and its redirect is not followed, which is ErrConflict. Later requests go out as the new
+// account.
 //
 // Errors of Client are those of User.Credential, and ErrPermission. Errors of its requests wrap ErrHostNotAllowed, those
-// of User.Token, a ProviderError, or ErrConflict for such a redirect; http.Client puts the request's own URL around them,
-// to which nothing secret was added.
+// of User.Token, a ProviderError, or ErrConflict; http.Client puts the request's own URL around them, to which nothing
+// secret was added.
 func (u *User) Client(ctx context.Context, sel Selector) (*http.Client, error) {
 	record, err := u.find(ctx, sel)
 	if err != nil {

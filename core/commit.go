@@ -65,7 +65,7 @@ func (u *User) wish(ctx context.Context, p *provider, in asked) (wish, error) {
 	case p.deleting:
 		return w, fmt.Errorf("integration %s: %w", p.Name, ErrDeleting)
 	case in.into != "" && in.externalID != "":
-		return w, invalid("externalId", "cannot be given together with into: it labels a new account")
+		return w, invalid("externalId", "cannot be given together with into: it names a new account")
 	case in.externalID != "":
 		if w.externalID, err = cleanExternalID(in.externalID); err != nil {
 			return w, err
@@ -294,7 +294,7 @@ func (e *Engine) targetOf(ctx context.Context, p *provider, g *grant, held []cre
 }
 
 // authorise writes an authorisation into a credential, new or there before. An account is complete once it was; later
-// ones are PENDING until all that setting up takes is known.
+// ones are PENDING until all that their setup takes is known.
 func (r *credentialRecord) authorise(p *provider, g *grant, created bool, now time.Time) {
 	same := ProviderAccount(r.Account).Same(g.account) && r.ClientID == g.clientID
 	pending := created || r.Status == StatusPending

@@ -20,14 +20,14 @@ type CompleteInput struct {
 	RedirectURL string // the page, as ConnectInput had it
 	// Values are the other parameters of the page: "state" and "iss" are checked when they are there, and hosts that the
 	// provider sends are taken from them. Pass them all. Without "state" nothing but PKCE tells that the code was meant for
-	// this session, so it is needed where the integration has neither that nor an id_token with a nonce, and for an "error"; a provider that ignores
-	// PKCE is not noticed, and somebody could then have their own account connected here.
+	// this session, so it is needed where the integration has neither that nor an id_token with a nonce, and for an
+	// "error"; a provider that ignores PKCE is not noticed, and somebody could then have their own account connected here.
 	Values url.Values
 }
 
 // CompleteConnect finishes the newest connect session that this user, and person where there is one, began for the
-// integration and redirect URL, with the code that came in there. The code is spent with that session's own verifier, so one that belongs to any
-// other session is refused by the provider. Doing it twice gives the same outcome.
+// integration and redirect URL, with the code that came in there. The code is spent with that session's own verifier, so
+// one that belongs to any other session is refused by the provider. Doing it twice gives the same outcome.
 //
 // Where the provider may begin an installation by itself (Integration.ProviderInitiated), a code without a session is
 // spent too, as one for this user; nothing then proves that this person asked for it.

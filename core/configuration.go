@@ -33,7 +33,7 @@ type Configuration struct {
 	Settings  map[string]any `json:"settings"`
 	Passwords []string       `json:"passwords,omitempty"`
 	Missing   []string       `json:"missing,omitempty"`
-	// Meta is the application's own: JSON values under keys of its choice.
+	// Meta is the application's own: JSON values under keys of its choice; see ConfigurationInput.
 	Meta map[string]any `json:"meta"`
 
 	Created time.Time `json:"dateCreated"`
@@ -62,23 +62,26 @@ type configurationIDRecord struct {
 
 // ConfigurationInput describes a configuration to be created. All of it may be empty.
 type ConfigurationInput struct {
-	ExternalID string         // unique within the account; surrounding space and a leading "ext:" are cut off
-	Settings   map[string]any // by the inputs' ids
-	Meta       map[string]any // at most 16 KiB as JSON
+	ExternalID string         // unique within the account; otherwise as in ConnectInput
+	Settings   map[string]any // by the inputs' ids; package core/input says what each may be
+	// Meta has at most 16 KiB as JSON. One change names at most 100 keys, of 1 to 255 bytes; a value has at most 8 levels
+	// of maps and lists.
+	Meta map[string]any
 }
 
 // ConfigurationUpdate says what changes. What it does not name stays as it is, so that nobody's change is lost.
 type ConfigurationUpdate struct {
 	Settings map[string]any // by the inputs' ids; nil takes a value away, so that the default counts again
-	Meta     map[string]any // by key; nil takes a value away
+	Meta     map[string]any // by key; nil takes a value away; the limits are those of ConfigurationInput
 	// ExternalID is the new one, empty for none; nil leaves it. The default configuration has none.
 	ExternalID *string
 	// Revision is the state that the change is meant for: ErrConflict when there is another. 0: whatever there is.
 	Revision uint64
 }
 
-// Configurations lists those of one account: the default one first, then the others, oldest first.
-// Errors: those of User.Credential.
+// Configurations lists those of the account that sel names, whatever its status, when sel names none of the only one
+// there is: the default one first, then the others, oldest first.
+// Errors: InputError, ErrNotFound, ErrNotConnected, AmbiguousError.
 func (u *User) Configurations(ctx context.Context, sel Selector) ([]Configuration, error) {
 	found, err := u.configurations(ctx, sel)
 	if err != nil {
@@ -141,8 +144,9 @@ func (e *Engine) putDefaultConfiguration(tx *sealed.Tx, user string, record *cre
 	e.tables.configurations.Put(tx, &first, 0, user, record.ID, record.ID)
 }
 
-// Configuration returns the configuration that sel names, without Configuration in it the account's default one.
-// Errors: those of User.Credential; ErrPermission.
+// Configuration returns the configuration that sel names, without Configuration in it the default one of the account that
+// it names, and when it names none of the only one there is, whatever its status.
+// Errors: InputError, ErrNotFound, ErrNotConnected, AmbiguousError.
 func (u *User) Configuration(ctx context.Context, sel Selector) (Configuration, error) {
 	c, err := u.configured(ctx, sel, actReadConfiguration)
 	if err != nil {
@@ -213,8 +217,11 @@ func (u *User) mayConfigure(a action, credential *credentialRecord, record *conf
 	return u.may(a, s)
 }
 
-// CreateConfiguration adds a configuration to the account that sel names and returns it.
-// Errors: those of User.Credential, InputError, ErrExternalID when the account has one of that external id, ErrTooMany,
+// CreateConfiguration adds a configuration to the account that sel names, whatever its status, when sel names none to the
+// only one there is, and returns it. An account has at most 32 beside its default one.
+//
+// Errors: InputError, also when sel names a configuration, ErrNotFound, ErrNotConnected, AmbiguousError, ErrExternalID when
+// the account has one of that external id, ErrHiddenConflict when that is one which the handle may not see, ErrTooMany,
 // ErrPermission.
 func (u *User) CreateConfiguration(ctx context.Context, sel Selector, in ConfigurationInput) (Configuration, error) {
 	c, err := u.createConfiguration(ctx, sel, in)
@@ -279,9 +286,11 @@ func (u *User) createConfiguration(ctx context.Context, sel Selector, in Configu
 	}
 }
 
-// UpdateConfiguration changes the configuration that sel names, without Configuration in it the account's default one, and
-// returns it. Changes merge: of two at the same time none is lost.
-// Errors: those of User.Credential, InputError, ErrConflict for another Revision, ErrExternalID, ErrPermission.
+// UpdateConfiguration changes the configuration that sel names, and returns it; which one that is when sel names none,
+// User.Configuration says. Changes merge: of two at the same time none is lost.
+//
+// Errors: InputError, ErrNotFound, ErrNotConnected, AmbiguousError, ErrConflict for another Revision, ErrExternalID,
+// ErrHiddenConflict, ErrPermission.
 func (u *User) UpdateConfiguration(ctx context.Context, sel Selector, in ConfigurationUpdate) (Configuration, error) {
 	c, err := u.updateConfiguration(ctx, sel, in)
 	if err != nil {
@@ -343,7 +352,7 @@ func (u *User) updateConfiguration(ctx context.Context, sel Selector, in Configu
 }
 
 // DeleteConfiguration removes the configuration that sel names, which is not a default one.
-// Errors: those of User.Credential, InputError, ErrPermission.
+// Errors: InputError, also when sel names no configuration, or a default one; ErrNotFound, AmbiguousError, ErrPermission.
 func (u *User) DeleteConfiguration(ctx context.Context, sel Selector) error {
 	if err := u.deleteConfiguration(ctx, sel); err != nil {
 		return fmt.Errorf("delete configuration of %s: %w", sel, err)

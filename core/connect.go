@@ -23,10 +23,11 @@ type ConnectInput struct {
 	// AllowMultiple does not matter then. An integration without Identity cannot tell whose authorisation came: the
 	// credential then stands for whatever account the person chose.
 	Into string
-	// ExternalID is the application's own name for a new account, unique for the user and integration; surrounding space
-	// and a leading "ext:" are cut off. Not together with Into (rule 5).
+	// ExternalID is the application's own name for a new account, unique for the user and integration: 1 to 255 bytes of
+	// UTF-8 without control characters, compared byte by byte; surrounding space and a leading "ext:" are cut off. Empty
+	// leaves it without, or as it was. Not together with Into (rule 5).
 	ExternalID string
-	// Label is what people call the account; empty leaves it without, or as it was. One line.
+	// Label is what people call the account; empty leaves it without, or as it was. One line of at most 255 bytes.
 	Label string
 	// ReturnURL is handed back with the result: where the application wants its user next. One of Options.ReturnURLs.
 	ReturnURL string

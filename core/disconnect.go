@@ -9,9 +9,10 @@ import (
 	"github.com/polycred/polycred/storage/sealed"
 )
 
-// Disconnect removes the account that sel names, whatever its status, with its configurations; without Credential in it
-// the user must have exactly one account of the integration. Every other account goes on working. The provider is not
-// told: polycred forgets the tokens and does not revoke them.
+// Disconnect removes the account that sel names, whatever its status, when sel names none the only one there is, with its
+// configurations. Every other account goes on working. The provider is not told: polycred forgets the tokens and does not
+// revoke them.
+//
 // Errors: InputError, ErrNotFound, ErrNotConnected, AmbiguousError, ErrPermission.
 func (u *User) Disconnect(ctx context.Context, sel Selector) error {
 	id, err := u.pick(ctx, sel)

@@ -1,10 +1,11 @@
 // Package core keeps many accounts per user: the users of an application connect accounts of theirs at other companies,
 // several of one integration if they like, and the application acts through exactly the one it names.
 //
-// An [Engine] is one project on a store. An [Integration] is a provider as it is set up there: OAuth 2.0 or API keys. A
+// An [Engine] is one project on a store. An [Integration] is a provider as it is declared there: OAuth 2.0 or API keys. A
 // connected [User], named by the application's own id, has any number of accounts; each is a [Credential] that keeps its
 // id for life. Its tokens are encrypted in the store and come out as a [Token], an oauth2.TokenSource, or an HTTP client
-// that acts as that account and nothing else.
+// that acts as that account and nothing else. In all that follows an account is such a credential; what it stands for at
+// the provider is called the provider account, and has its identity in [ProviderAccount].
 //
 //	kek, err := crypto.OpenKEK("app.kek")                 // made once, with crypto.CreateKEK, before the store
 //	store, err := badger.Open("app.store", nil)           // or memory.New() in tests
@@ -44,19 +45,21 @@
 //     4 need Integration.Identity: without it nobody knows whose authorisation came.
 //  4. The same provider account again updates its credential in place, however many connect it at once, unless the
 //     integration says otherwise. Another external id than the stored one is ErrExternalID.
-//  5. An external id is the application's own name for an account, unique for user and integration. Space around it and a
-//     leading "ext:" are cut off.
+//  5. An external id is the application's own name for an account, unique for user and integration, compared byte by byte.
+//     Space around it and a leading "ext:" are cut off.
 //  6. A selector names an account by id, external id, or "ext:" and external id, within one user's accounts.
-//  7. When no account is named and several could be meant, nothing is chosen: ErrAmbiguous, unless Options.Unselected says
-//     otherwise.
+//  7. When no account is named and several could be meant, nothing is chosen. What uses an account takes the only one that
+//     is VALID; several are ErrAmbiguous, unless Options.Unselected says otherwise. What manages an account takes the only
+//     one there is, whatever its status; several are ErrAmbiguous always.
 //  8. Disconnecting removes one account and leaves every other one working.
 //  9. The rules act only on accounts that a handle may see and write, when connecting begins and again when the account
 //     answers. What is not visible does not exist; where it stands in the way, that is ErrHiddenConflict, which says no more.
 //  10. What is done is attributed: to an account, and to a person where [User.As] names one. Events say it.
 //
-// In rules 1 to 4 an account that is PENDING counts like a valid one; it is never used, so rule 7 does not count it.
+// In rules 1 to 4 an account that is PENDING counts like a valid one; it is never used, so rule 7 does not take it where an
+// account is to be used.
 //
-// # Setting up, and settings
+// # Setup, and settings
 //
 // Some accounts need more than an authorisation: Integration.Setup says what, and until [User.CompleteSetup] has given each
 // required value the account is PENDING. [User.Rename] changes what an account is called, by people (Label) and by the

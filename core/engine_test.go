@@ -114,7 +114,7 @@ func TestOpenSeveralProjects(t *testing.T) {
 }
 
 // Who declares integrations needs only the policy key, and reads no token with it.
-func TestSecurity21PolicyOnly(t *testing.T) {
+func TestSecurity21_PolicyOnly(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil, func(*core.Options) {})
 	tokens, policy := newKEK(t), newKEK(t)
@@ -141,8 +141,8 @@ func TestSecurity21PolicyOnly(t *testing.T) {
 	}
 }
 
-// TestSecurity21KEKInStore refuses a key that a backup of the store would take along, however its path is written.
-func TestSecurity21KEKInStore(t *testing.T) {
+// TestSecurity21_KEKInStore refuses a key that a backup of the store would take along, however its path is written.
+func TestSecurity21_KEKInStore(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	inside := filepath.Join(dir, "store", "keys")
@@ -187,7 +187,7 @@ type placed struct {
 
 func (p *placed) Place() string { return p.place }
 
-func TestSecurity22Quarantine(t *testing.T) {
+func TestSecurity22_Quarantine(t *testing.T) {
 	t.Parallel()
 	store := &placed{memory.New(), "here"}
 	w := newWorld(t, store, nil)
@@ -224,8 +224,8 @@ func TestSecurity22Quarantine(t *testing.T) {
 	open("here", false, true) // now the first one is the copy
 }
 
-// TestSecurity22BadgerCopy copies a real directory.
-func TestSecurity22BadgerCopy(t *testing.T) {
+// TestSecurity22_BadgerCopy copies a real directory.
+func TestSecurity22_BadgerCopy(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	kek := newKEK(t)

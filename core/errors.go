@@ -17,11 +17,12 @@ import (
 var (
 	// ErrInvalid: the input is malformed; see InputError. Nothing was changed.
 	ErrInvalid = errors.New("invalid input")
-	// ErrNotFound: no such integration or credential, or none that the caller may see.
+	// ErrNotFound: no such integration, account or configuration, or none that the handle may see; no password is set.
 	ErrNotFound = errors.New("not found")
 	// ErrExists: an integration of that name exists already.
 	ErrExists = errors.New("already exists")
-	// ErrConflict: the record was changed since it was read. Read it again and repeat the change.
+	// ErrConflict: the record was changed since it was read, or another account was connected in place of the one that a
+	// request was sent as. Read it again and repeat the change.
 	ErrConflict = errors.New("changed by somebody else in the meantime")
 	// ErrInUse: the integration still has credentials.
 	ErrInUse = errors.New("still in use")
@@ -42,7 +43,8 @@ var (
 	ErrHiddenConflict = errors.New("conflicts with something that is not visible")
 	// ErrPermission: the handle may not do that.
 	ErrPermission = errors.New("not permitted")
-	// ErrTooMany: there are as many as there may be. Remove one first.
+	// ErrTooMany: there are as many as there may be: 32 configurations beside the default one of an account, or 256
+	// credentials of one provider account (SameAccountAllow). Remove one first.
 	ErrTooMany = errors.New("too many")
 
 	// ErrSession: the connect session is unknown, belongs elsewhere, or was spent without outcome. Start again.
@@ -56,7 +58,7 @@ var (
 	// ErrDenied: the person, or the provider on their behalf, refused.
 	ErrDenied = errors.New("access was denied")
 
-	// ErrNotConnected: the user has no account of the integration that could be used.
+	// ErrNotConnected: the user has no account of the integration, or none that the handle may see.
 	ErrNotConnected = errors.New("not connected")
 	// ErrReconnect: the account's authorisation is no longer good; the person has to connect it again.
 	ErrReconnect = errors.New("needs to be reconnected")
@@ -66,9 +68,9 @@ var (
 	ErrKeyRejected = errors.New("key was rejected")
 	// ErrProvider: the provider could not be asked, or its answer cannot be used; see ProviderError.
 	ErrProvider = errors.New("provider failed")
-	// ErrMisconfigured: the provider fails because the integration is not set up as the provider needs it. Trying again
+	// ErrMisconfigured: the provider fails because the integration is not declared as the provider needs it. Trying again
 	// does not help; the operator has to correct it.
-	ErrMisconfigured = errors.New("integration is not set up correctly")
+	ErrMisconfigured = errors.New("integration is not declared correctly")
 	// ErrHostNotAllowed: the integration does not list the host of a request.
 	ErrHostNotAllowed = errors.New("host is not allowed")
 

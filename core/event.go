@@ -63,7 +63,14 @@ const (
 // EventKind says what happened. Programs pass over kinds that they do not know: later versions have more.
 type EventKind string
 
-// The kinds. What is not named for a kind stays empty; Result is "ok" where nothing else is said.
+// The kinds. Every event has Number, ID, Time, Kind, Actor, Cause and Result. Unless its kind says otherwise,
+//
+//   - credential.… are by the user, and set User, Integration, Credential and Revision, the account's;
+//   - configuration.… are by the user, and set Configuration too; Revision is the configuration's;
+//   - integration.… and client_secret.set are by the operator, and set Integration.
+//
+// All other fields stay empty. Result is "ok" where nothing else is said. Details are those named, each missing where there
+// is nothing to say.
 const (
 	// EventConnected: a new credential is there. Cause: "connect" (over OAuth) or "key". Details: "status" (VALID, or
 	// PENDING), "externalId", "label" and "owner" where it has them.
@@ -74,7 +81,7 @@ const (
 	EventReconnected EventKind = "credential.reconnected"
 	// EventCompleted: all that was missing from a PENDING credential has been given; it is VALID now. Cause: "setup".
 	EventCompleted EventKind = "credential.completed"
-	// EventSetupChanged: values of its set-up were changed, after it was complete. Cause: "setup". Details: "setup", the ids
+	// EventSetupChanged: values of its setup were changed, after it was complete. Cause: "setup". Details: "setup", the ids
 	// of the inputs, separated by commas.
 	EventSetupChanged EventKind = "credential.setup_changed"
 	// EventRenamed: its external id or label was changed. Cause: "request". Details: "changed" ("label", "externalId", or
@@ -90,10 +97,11 @@ const (
 	EventDisconnected EventKind = "credential.disconnected"
 	// EventUsed sums up how often somebody with a name (Actor has a person or a token id) used a credential. Cause: "token"
 	// (it was taken out) or "client" (requests were sent). Details: "count", "first" and "last" (RFC 3339). At most one a
-	// minute for each actor, credential and cause. What a program does on its own behalf is not counted.
+	// minute for each actor, credential and cause. What a program does on its own behalf is not counted. No Revision.
 	EventUsed EventKind = "credential.used"
-	// EventConnectFailed: a connect session ended without an account. Cause: "connect". Result: the code of the error.
-	// Details: "session", its id.
+	// EventConnectFailed: a connect session ended without an account; one that nobody finishes in time is not told. Actor:
+	// the user, who began it. User and Integration are set, and no Credential, also where one was to be connected into.
+	// Cause: "connect". Result: the code of the error. Details: "session", its id.
 	EventConnectFailed EventKind = "connect.failed"
 
 	// EventConfigurationCreated: Cause: "request". Details: "externalId" where it has one.
@@ -104,19 +112,20 @@ const (
 	// EventConfigurationDeleted: Cause: "request". Details: "externalId" where it had one. Configurations that go with
 	// their credential have no event of their own.
 	EventConfigurationDeleted EventKind = "configuration.deleted"
-	// EventPasswordRead: the program read a setting of type password. Cause: "request". Details: "input", which one:
-	// "settings." or "setup." and its id.
+	// EventPasswordRead: the program read a setting or setup value of type password. It sets what configuration.… set, but
+	// for Revision. Cause: "request". Details: "input", which one: "settings." or "setup." and its id.
 	EventPasswordRead EventKind = "password.read"
 
-	// EventIntegrationCreated, EventIntegrationUpdated, EventIntegrationDeleted: Actor: the operator. Cause: "request".
-	// Details of an update: "changed", the fields that differ, separated by commas, such as "oauth2.tokenUrl"; "secret":
-	// "replaced" when the client secret was replaced too.
+	// EventIntegrationCreated, EventIntegrationUpdated, EventIntegrationDeleted: it was declared, changed, removed. Cause:
+	// "request". Details of an update: "changed", the fields that differ, separated by commas, such as "oauth2.tokenUrl";
+	// "secret": "replaced" when the client secret was replaced too.
 	EventIntegrationCreated EventKind = "integration.created"
 	EventIntegrationUpdated EventKind = "integration.updated"
 	EventIntegrationDeleted EventKind = "integration.deleted"
-	// EventClientSecretSet: Actor: the operator. Cause: "request". Details: "count", how many secrets live now.
+	// EventClientSecretSet: the client secrets were replaced. Cause: "request". Details: "count", how many secrets live now.
 	EventClientSecretSet EventKind = "client_secret.set"
-	// EventTakenOver: a quarantined store was confirmed as the one to go on with. Actor: the operator. Cause: "take_over".
+	// EventTakenOver: a quarantined store was confirmed as the one to go on with. Actor: the operator. Nothing else is set.
+	// Cause: "take_over".
 	EventTakenOver EventKind = "store.taken_over"
 )
 

@@ -8,7 +8,7 @@ import (
 	"github.com/polycred/polycred/crypto"
 )
 
-// Integration is one provider as it is set up in a project. Exactly one of OAuth2 and APIKey is set: it is the auth
+// Integration is one provider as it is declared in a project. Exactly one of OAuth2 and APIKey is set: it is the auth
 // scheme. It can be read from JSON, with the client secret in it; it is written without one, and encoding/json fails on
 // an Integration that still holds a secret.
 type Integration struct {
@@ -57,7 +57,8 @@ type Integration struct {
 	// (User.CompleteConnect): no verifier, nonce or session binds them to the person. False refuses them.
 	ProviderInitiated bool `json:"providerInitiated,omitempty" cbor:"14,keyasint,omitempty"`
 
-	// Settings are what a person sets for each configuration of an account; see User.UpdateConfiguration.
+	// Settings are what a person sets for each configuration of an account; see User.UpdateConfiguration. Package core/input
+	// has the rules and limits of both kinds of inputs.
 	Settings []input.Input `json:"settings,omitempty" cbor:"12,keyasint,omitempty"`
 	// Setup are what a person has to say once an account is authorised, before it can be used: the account is PENDING until
 	// each required one has a value; see User.CompleteSetup.
@@ -79,8 +80,9 @@ type OAuth2 struct {
 	// ClientAuth says how the client proves itself at the token endpoint.
 	ClientAuth ClientAuth `json:"clientAuth,omitempty" cbor:"2,keyasint,omitempty"`
 
-	// AuthorizationURL and TokenURL are needed unless Integration.Provider knows them. They are https (plain http only for Options.PrivateHosts), and may contain variables in
-	// host and path, but no query: that is what AuthorizationParams are for.
+	// AuthorizationURL and TokenURL are needed unless Integration.Provider knows them. They are https (plain http only for
+	// Options.PrivateHosts), and may contain variables in host and path, but no query: that is what AuthorizationParams are
+	// for.
 	AuthorizationURL string `json:"authorizationUrl,omitempty" cbor:"3,keyasint"`
 	TokenURL         string `json:"tokenUrl,omitempty" cbor:"4,keyasint"`
 	// RevocationURL is where tokens are revoked, in the way that Revocation says; empty means nowhere. The variable
@@ -321,7 +323,7 @@ type SameAccount string
 const (
 	SameAccountUpdate SameAccount = "update" // its credential is updated in place and returned
 	SameAccountReject SameAccount = "reject" // ErrAccountConnected
-	SameAccountAllow  SameAccount = "allow"  // a second credential of the same account
+	SameAccountAllow  SameAccount = "allow"  // a further credential of the same account; 256 at most, then ErrTooMany
 )
 
 // OtherAccount says what happens when another provider account answers on a reconnect.

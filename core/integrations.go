@@ -17,7 +17,7 @@ import (
 // maxSecrets is how many client secrets of one integration may live at a time.
 const maxSecrets = 8
 
-// CreateIntegration sets a provider up and returns the integration as it is stored, without its client secret.
+// CreateIntegration declares a provider and returns the integration as it is stored, without its client secret.
 // Errors: InputError, ErrExists.
 func (e *Engine) CreateIntegration(ctx context.Context, in Integration) (Integration, error) {
 	p, err := e.newProvider(in)
@@ -214,8 +214,8 @@ func (e *Engine) Integrations(ctx context.Context, after string, limit int) (Int
 }
 
 // DeleteIntegration removes an integration that has no credentials left, with its client secrets. It first marks the
-// integration, so that no account can be connected while it looks; where it is cut short, the
-// integration stays marked, and deleting it again goes on. Errors: InputError, ErrNotFound, ErrInUse, ErrConflict.
+// integration, so that no account can be connected while it looks; where it is cut short, the integration stays marked,
+// and deleting it again goes on. Errors: InputError, ErrNotFound, ErrInUse, ErrConflict.
 func (e *Engine) DeleteIntegration(ctx context.Context, name string) error {
 	record, rev, err := e.mark(ctx, name)
 	if err != nil {

@@ -87,7 +87,7 @@ func (m *mailboxes) of(t *testing.T, user string) map[string]mailboxRecord {
 	return got
 }
 
-// A package above the kernel changes its own records in the Apply that changes an account.
+// A package above the kernel changes its own records together with an account, over OAuth.
 func TestKernelHooks(t *testing.T) {
 	t.Parallel()
 	counted := newCounter(nil)
@@ -148,6 +148,90 @@ func TestKernelHooks(t *testing.T) {
 	}
 }
 
+// Each change of an account is one Apply, with what a hook adds to it: the hook's record is there afterwards, and where the
+// hook refuses nothing is written at all.
+func TestKernelHooksInOneApply(t *testing.T) {
+	t.Parallel()
+	counted := newCounter(nil)
+	g := newGate(t, counted, nil)
+	m := newMailboxes(g.engine)
+	ctx, u := t.Context(), g.acme("")
+	declare := func(name string, required bool) {
+		in, err := g.engine.Integration(ctx, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in.Setup[0].Required = required
+		if _, err := g.engine.UpdateIntegration(ctx, in); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := map[string]mailboxRecord{}
+	applies := func(what string, n int64, do func() error, refused error) {
+		t.Helper()
+		before := counted.applies.Load()
+		g.wantErr(what, do(), refused)
+		if got := counted.applies.Load() - before; got != n {
+			t.Errorf("%s = %d Applies, want %d", what, got, n)
+		}
+	}
+	// change is refused by the hook first, and then let.
+	change := func(what string, do func() error, becomes func()) {
+		t.Helper()
+		m.deny = errors.New("the mailbox is locked")
+		applies(what+" that a hook refuses", 0, do, m.deny)
+		if diff := cmp.Diff(want, m.of(t, "acme")); diff != "" {
+			t.Errorf("after %s that a hook refused (-want +got):\n%s", what, diff)
+		}
+		m.deny = nil
+		applies(what, 1, do, nil)
+		becomes()
+		if diff := cmp.Diff(want, m.of(t, "acme")); diff != "" {
+			t.Errorf("after %s (-want +got):\n%s", what, diff)
+		}
+	}
+	var account core.Credential
+	add := func(in core.KeyInput) func() error {
+		return func() (err error) {
+			account, err = g.tryMail(u, "ada", in)
+			return err
+		}
+	}
+	change("a connect", add(core.KeyInput{ExternalID: "work"}), func() { want[account.ID] = mailboxRecord{"mail", 1} })
+	change("a reconnect", add(core.KeyInput{Into: "work"}), func() { want[account.ID] = mailboxRecord{"mail", 2} })
+	change("the same account again", add(core.KeyInput{}), func() { want[account.ID] = mailboxRecord{"mail", 3} })
+	change("a disconnect", func() error { return u.Disconnect(ctx, core.Selector{Credential: account.ID}) }, func() { delete(want, account.ID) })
+
+	declare("mail", true)
+	m.deny = errors.New("no hook hears of a pending account")
+	applies("a connect that leaves it pending", 1, add(core.KeyInput{}), nil)
+	change("completing the setup", func() error {
+		_, err := u.CompleteSetup(ctx, core.Selector{Credential: account.ID}, map[string]any{"site": "north"})
+		return err
+	}, func() { want[account.ID] = mailboxRecord{"mail", 1} })
+
+	// Over OAuth the session is closed in the same Apply; one that came before spends it.
+	declare(calendar, false)
+	session, err := g.start(u, core.ConnectInput{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	callback := g.consent(session, "ada", calendar, "the browser")
+	applies("a callback", callbackApplies, func() error {
+		result, err := g.engine.Callback(ctx, callback)
+		if err == nil {
+			want[result.Credential.ID] = mailboxRecord{calendar, 1}
+		}
+		return err
+	}, nil)
+	if diff := cmp.Diff(want, m.of(t, "acme")); diff != "" {
+		t.Errorf("after a callback (-want +got):\n%s", diff)
+	}
+}
+
+// callbackApplies are those of a callback: one that spends the session, and one that is the account and the session's end.
+const callbackApplies = 2
+
 // What a hook adds is all or nothing with an account also when 64 connects of the same account race.
 func TestKernelHooksRace(t *testing.T) {
 	t.Parallel()
@@ -183,7 +267,7 @@ func TestKernelHooksPending(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(map[string]mailboxRecord{account.ID: {calendar, 1}}, m.of(t, "ada")); diff != "" {
-		t.Errorf("after the set-up was completed (-want +got):\n%s", diff)
+		t.Errorf("after the setup was completed (-want +got):\n%s", diff)
 	}
 	if err := w.engine.User("ada").Disconnect(t.Context(), core.Selector{Credential: account.ID}); err != nil {
 		t.Fatal(err)

@@ -23,8 +23,10 @@ func costs(t *testing.T, n int) map[string]cost {
 	})
 	w.people(2)
 	ctx, u := t.Context(), w.engine.User("u")
-	if err := w.engine.Fill(ctx, "u", keys, n); err != nil {
-		t.Fatal(err)
+	for _, integration := range []string{keys, calendar} {
+		if err := w.engine.Fill(ctx, "u", integration, n); err != nil {
+			t.Fatal(err)
+		}
 	}
 	took := map[string]cost{}
 	measure := func(what string, do func() error) {
@@ -53,6 +55,24 @@ func costs(t *testing.T, n int) map[string]cost {
 	if len(page.Credentials) != 20 || page.Credentials[0].ExternalID != "a20" {
 		t.Fatalf("next page = %+v, want 20 from a20 on", page.Credentials)
 	}
+	listed, pages := 0, 1
+	measure("list all", func() error {
+		for in := (core.ListInput{Integration: keys, Limit: 1000}); ; pages++ {
+			page, err := u.Credentials(ctx, in)
+			for _, c := range page.Credentials {
+				if want := fmt.Sprintf("a%d", listed); c.ExternalID != want {
+					t.Fatalf("account %d = %s, want %s", listed, c.ExternalID, want)
+				}
+				listed++
+			}
+			if in.After = page.Next; err != nil || in.After == "" {
+				return err
+			}
+		}
+	})
+	if want := (n + 999) / 1000; listed != n || pages != want {
+		t.Errorf("the whole list = %d accounts on %d pages, want %d on %d", listed, pages, n, want)
+	}
 	last := fmt.Sprintf("a%d", n-1)
 	var found core.Credential
 	measure("find by external id", func() error {
@@ -79,6 +99,19 @@ func costs(t *testing.T, n int) map[string]cost {
 	})
 	measure("connect one more", func() error {
 		_, err := w.putKey("u", person(0), core.KeyInput{AllowMultiple: true, ExternalID: "more"})
+		return err
+	})
+	var session *core.ConnectSession
+	measure("begin to connect one more by OAuth", func() error {
+		session, err = u.Connect(ctx, core.ConnectInput{Integration: calendar, AllowMultiple: true, ExternalID: "more", Browser: "the browser"})
+		return err
+	})
+	callback := w.consent(session, "ada", calendar, "the browser")
+	measure("connect one more by OAuth", func() error {
+		result, err := w.engine.Callback(ctx, callback)
+		if err == nil && (result.Credential.ExternalID != "more" || result.Credential.Account.Subject != "ada") {
+			t.Errorf("Callback() = %+v, want ada's account as more", result.Credential)
+		}
 		return err
 	})
 	measure("connect it again", func() error {
@@ -115,7 +148,7 @@ func costs(t *testing.T, n int) map[string]cost {
 	return took
 }
 
-// What a user with 5,000 accounts of one integration does costs what it costs with 50.
+// What a user with 5,000 accounts of one integration does costs what it costs with 50; only the whole list has more pages.
 func TestManyAccounts(t *testing.T) {
 	t.Parallel()
 	few, many := costs(t, 50), costs(t, 5000)
@@ -123,6 +156,11 @@ func TestManyAccounts(t *testing.T) {
 		t.Logf("%-24s %+v among 50 accounts, %+v among 5,000", what, n, many[what])
 		limit, same := cost{12, 16, 1}, n == many[what]
 		switch what {
+		case "list all": // pages of 1,000, each one scan and one GetMany: one page among 50, five among 5,000
+			limit = cost{2 * 5, 2 * 5000, 0}
+			same = 5*n.Reads == many[what].Reads && 100*n.Keys == many[what].Keys
+		case "connect one more by OAuth": // one Apply spends the session, the other one is the account
+			limit.Applies = callbackApplies
 		case "list a page", "list the next page":
 			limit = cost{2, 40, 0}
 		case "refuse a second", "refuse to choose": // they look at the first page, of 100
@@ -134,7 +172,7 @@ func TestManyAccounts(t *testing.T) {
 			limit = cost{2, 2, 0}
 		}
 		if !same {
-			t.Errorf("%s = %+v among 50 accounts, %+v among 5,000, want the same", what, n, many[what])
+			t.Errorf("%s = %+v among 50 accounts, %+v among 5,000, want the same, page by page", what, n, many[what])
 		}
 		if most := many[what]; most.Reads > limit.Reads || most.Keys > limit.Keys || most.Applies > limit.Applies {
 			t.Errorf("%s = %+v, want at most %+v", what, most, limit)

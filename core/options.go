@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Unselected says what happens when a call names no account and several could be meant (rule 7).
+// Unselected says what happens when a call that uses an account names none and several are VALID (rule 7; see Selector).
 type Unselected string
 
 // The choices; empty means Refuse.
@@ -37,7 +37,8 @@ type Options struct {
 	// ConnectTTL is how long a person may take to connect; 0 means 15 minutes.
 	ConnectTTL time.Duration
 
-	// Unselected is the choice when a call names no account; empty means Refuse.
+	// Unselected is the choice when a call that uses an account names none; empty means Refuse. Calls that manage accounts
+	// never choose.
 	Unselected Unselected
 
 	// PrivateHosts are the exact "host:port" ("127.0.0.1:9000") that outbound requests may reach although they are private

@@ -22,8 +22,12 @@ type passwordRecord struct {
 }
 
 // Password returns a value of an input of type password: field is "settings." or "setup." and the input's id, as
-// InputErrors name it. It is for the program alone: no page, API or event ever shows it. That it was read is an event.
-// Errors: those of User.Configuration, ErrNotFound when none is set, ErrPermission.
+// InputErrors name it. A setting is that of the configuration that sel names, a setup value that of the account; when sel
+// names neither, they are the default configuration and the only account there is, whatever its status. It is for the
+// program alone: no page, API or event ever shows it. That it was read is an event.
+//
+// Errors: InputError, also for a field that is no input of type password, ErrNotFound, also when none is set,
+// ErrNotConnected, AmbiguousError, ErrPermission.
 func (u *User) Password(ctx context.Context, sel Selector, field string) (crypto.Secret, error) {
 	secret, err := u.password(ctx, sel, field)
 	if err != nil {

@@ -12,13 +12,16 @@ import (
 
 // RenameInput says what an account is called from now on. Nil leaves it as it is; empty takes it away.
 type RenameInput struct {
-	Label      *string // what people call it; one line
+	Label      *string // what people call it; as in ConnectInput
 	ExternalID *string // the application's name for it; as in ConnectInput
 }
 
-// Rename changes what an account is called, whatever its status, and returns it. An external id can be given, changed and
-// taken away; who selects by the old one gets ErrNotFound from then on.
-// Errors: those of User.Credential, ErrExternalID when another account of the user has that external id, ErrPermission.
+// Rename changes what the account that sel names is called, whatever its status, when sel names none the only one there
+// is, and returns it. An external id can be given, changed and taken away; who selects by the old one gets ErrNotFound from
+// then on.
+//
+// Errors: InputError, ErrNotFound, ErrNotConnected, AmbiguousError, ErrExternalID when another account of the user at the
+// integration has that external id, ErrHiddenConflict, ErrPermission.
 func (u *User) Rename(ctx context.Context, sel Selector, in RenameInput) (Credential, error) {
 	record, err := u.rename(ctx, sel, in)
 	if err != nil {

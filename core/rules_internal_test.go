@@ -216,14 +216,22 @@ func walk[T any](ctx context.Context, table *sealed.Table[T], do func(key []stri
 	return nil
 }
 
-// Fill gives a user n accounts of an integration with keys, in the way that AddKey does but for the test call: subjects
-// and external ids are "a0" and up.
+// Fill gives a user n accounts of an integration, in the way that AddKey and Callback do but without calls of the provider:
+// subjects and external ids are "a0" and up, with keys or tokens "key-a0" and up.
 func (e *Engine) Fill(ctx context.Context, user, integration string, n int) error {
+	in, err := e.Integration(ctx, integration)
+	if err != nil {
+		return err
+	}
+	clientID := ""
+	if in.OAuth2 != nil {
+		clientID = in.OAuth2.ClientID
+	}
 	for i := range n {
 		name := fmt.Sprintf("a%d", i)
 		g := &grant{
 			wish: wish{by: e.User(user), user: user, integration: integration, allowMultiple: true, externalID: name},
-			key:  true, account: ProviderAccount{Issuer: "filled", Subject: name}, access: crypto.NewSecret("key-" + name),
+			key:  in.APIKey != nil, clientID: clientID, account: ProviderAccount{Issuer: "filled", Subject: name}, access: crypto.NewSecret("key-" + name),
 		}
 		if _, err := e.commit(ctx, g, nil); err != nil {
 			return err

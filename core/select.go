@@ -7,15 +7,25 @@ import (
 )
 
 // Selector names one account of a user (rules 6 and 7).
+//
+// One that names none, neither by Credential nor by Configuration, means the only one of the integration. To use an
+// account (User.Credential, Token, TokenSource, Client) that is the only VALID one; when several are VALID,
+// Options.Unselected says what happens; when there are only others, that is ErrReconnect or ErrPending. To manage one
+// (every other method that takes a Selector) it is the only one there is, whatever its status: several are an
+// AmbiguousError, also when just one of them is VALID, and whatever Options.Unselected says.
+//
+// Errors of all these methods: InputError for a selector that is malformed, ErrNotFound for an integration, account or
+// configuration that does not exist or that the handle may not see, ErrNotConnected when none is named and there is none,
+// AmbiguousError when several fit.
 type Selector struct {
 	// Integration is its name. It may be empty only when Credential or Configuration is a UUID.
 	Integration string
 	// Credential is the credential's UUID, its external id, or "ext:" and its external id; an external id that looks like
-	// a UUID is reachable only with "ext:". Empty: the only valid account of the integration, or what Options.Unselected
-	// says when there are several.
+	// a UUID is reachable only with "ext:". External ids are compared byte by byte. Empty: the only one, see above.
 	Credential string
 	// Configuration is the UUID or external id of a configuration, in the same three forms; it names its account too, and
-	// beside Credential it has to belong to that account. Empty: the account's default configuration, where one matters.
+	// beside Credential it has to belong to that account. Several accounts that each have one of that external id are an
+	// AmbiguousError. Empty: the account's default configuration, where one matters.
 	Configuration string
 }
 

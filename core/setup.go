@@ -10,7 +10,7 @@ import (
 	"github.com/polycred/polycred/storage/sealed"
 )
 
-// Setup is what was said to set an account up, by the ids of Integration.Setup.
+// Setup is what was said to set up an account, by the ids of Integration.Setup.
 type Setup struct {
 	// Values have defaults where none was given, and no passwords: Passwords names those that are set, User.Password reads
 	// one. Missing names the required ones without value, also those that an operator asks for only now.
@@ -19,8 +19,8 @@ type Setup struct {
 	Missing   []string       `json:"missing,omitempty"`
 }
 
-// Setup returns what was said to set up the account that sel names, whatever its status.
-// Errors: those of User.Credential.
+// Setup returns what was said to set up the account that sel names, whatever its status; when sel names none, the only
+// one there is. Errors: InputError, ErrNotFound, ErrNotConnected, AmbiguousError.
 func (u *User) Setup(ctx context.Context, sel Selector) (Setup, error) {
 	s, err := u.setup(ctx, sel)
 	if err != nil {
@@ -46,10 +46,13 @@ func (u *User) setup(ctx context.Context, sel Selector) (s Setup, err error) {
 	return s, nil
 }
 
-// CompleteSetup gives values for Integration.Setup to the account that sel names, and returns it. Values merge: nil takes
-// one away, the others stay. A PENDING account becomes VALID, and takes only what completes it: all that it misses, at
-// once. A VALID one stays so, and lets no required value be taken away.
-// Errors: those of User.Credential, InputError naming "setup." and the input, ErrPermission.
+// CompleteSetup gives values for Integration.Setup to the account that sel names, when sel names none to the only one
+// there is, and returns it. Values merge: nil takes one away, the others stay; package core/input says what each may be. A
+// PENDING account becomes VALID, and takes only what completes it: all that it misses, at once. A VALID or INVALID one
+// keeps its status, and lets no required value be taken away.
+//
+// Errors: InputError, which names "setup." and the input where a value is wrong or missing, ErrNotFound, ErrNotConnected,
+// AmbiguousError, ErrPermission.
 func (u *User) CompleteSetup(ctx context.Context, sel Selector, change map[string]any) (Credential, error) {
 	record, err := u.completeSetup(ctx, sel, change)
 	if err != nil {

@@ -164,7 +164,7 @@ func TestCompleteSetup(t *testing.T) {
 		in.Setup = append(in.Setup, input.Input{ID: "team", Type: input.Text, Required: true})
 	})
 	if again := w.mustConnect("u", "ada", core.ConnectInput{Into: "work"}); again.Status != core.StatusValid || w.setUpOf(again.ID)["site"] != "south" {
-		t.Errorf("reconnected = %+v, want it valid, with its set-up", again)
+		t.Errorf("reconnected = %+v, want it valid, with its setup", again)
 	}
 	if secret, err := u.Password(ctx, sel, "setup.pin"); err != nil || secret.Reveal() != "canary-pin" {
 		t.Errorf("Password() = %v, %v, want what was set", secret, err)
@@ -245,7 +245,7 @@ func TestInvalidKeepsEverything(t *testing.T) {
 	configurations := w.configurations(c.ID)
 	w.invalidate("u", "ada", c.ID)
 	if got := w.credential("u", c.ID); got.Status != core.StatusInvalid || w.setUpOf(c.ID)["site"] != "north" {
-		t.Errorf("invalid = %+v, want its set-up kept", got)
+		t.Errorf("invalid = %+v, want its setup kept", got)
 	}
 	// It can be renamed and configured meanwhile.
 	label := "Still work"

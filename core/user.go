@@ -30,9 +30,9 @@ func (u *User) ID() string { return u.id }
 
 // As returns a handle of the same user that acts for a person, and may do the same. The person becomes the Owner of the
 // accounts that are connected with it, and stands in the events of all that it does: use it where the connected user is
-// an organisation. Ids of persons look like those of users: valid UTF-8 without NUL, 1 to 255 bytes; a malformed one
-// comes out of the handle's methods as an InputError, and a handle that came from a user token, which names its person,
-// gives one that may do nothing (ErrPermission).
+// an organisation. Ids of persons look like those of users: valid UTF-8 without NUL, 1 to 255 bytes; a malformed one,
+// also the empty one, comes out of the handle's methods as an InputError, and a handle that came from a user token, which
+// names its person, gives one that may do nothing (ErrPermission).
 func (u *User) As(person string) *User {
 	as := *u
 	as.stolen = u.tokenID != "" || u.authority != nil

@@ -63,13 +63,13 @@ func (k *Kernel) Now() time.Time { return k.now() }
 func (k *Kernel) Log() *slog.Logger { return k.log }
 
 // OnConnect registers a hook for each account that becomes usable for the first time: when it is connected, or when its
-// set-up is completed.
+// setup is completed.
 func (k *Kernel) OnConnect(h Hook) { k.register(&k.connect, h) }
 
 // OnReconnect registers a hook for each account that is authorised anew: its id and what hangs on it stay.
 func (k *Kernel) OnReconnect(h Hook) { k.register(&k.reconnect, h) }
 
-// OnDisconnect registers a hook for each account that goes, also one whose set-up was never completed.
+// OnDisconnect registers a hook for each account that goes, also one whose setup was never completed.
 func (k *Kernel) OnDisconnect(h Hook) { k.register(&k.disconnect, h) }
 
 func (k *Kernel) register(hooks *[]Hook, h Hook) {
