@@ -88,7 +88,7 @@ func TestIntegrationIsChecked(t *testing.T) {
 			in.OAuth2, in.APIKey = nil, &core.APIKey{In: core.KeyHeader, Name: "X-Key", Prefix: "a\r\nb", TestURL: "https://acme.example.com/me"}
 		}, "apiKey.prefix"},
 		"a setting without an id": {func(in *core.Integration) { in.Settings = []input.Input{{Type: input.Text}} }, "settings.0.id"},
-		"setup without a type":   {func(in *core.Integration) { in.Setup = []input.Input{{ID: "site"}} }, "setup.0.type"},
+		"setup without a type":    {func(in *core.Integration) { in.Setup = []input.Input{{ID: "site"}} }, "setup.0.type"},
 	} {
 		in := plainIntegration()
 		c.change(&in)
