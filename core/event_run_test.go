@@ -359,7 +359,7 @@ func (c *consumer) life(point int) {
 
 // A consumer whose subscription is cut 100 times, at any point, and that goes on each time from what it saved, deals with
 // every event once, in the order of the log and none missing, while 32 writers work and Run comes and goes. What a killed
-// process leaves in a store is the matter of other tests.
+// process leaves in a store is shown by the tests of storage/badger.
 func TestConsumerIsKilled(t *testing.T) {
 	t.Parallel()
 	g := newGate(t, nil, nil)
