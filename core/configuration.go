@@ -251,6 +251,14 @@ func (u *User) createConfiguration(ctx context.Context, sel Selector, in Configu
 		if err != nil {
 			return none, err
 		}
+		if try > 0 { // the store's answer may have been lost, and the batch have landed late
+			made, rev, err := u.e.tables.configurations.Get(ctx, u.id, id, record.ID)
+			if err == nil {
+				return made.public(first.p, id, rev), nil
+			} else if !errors.Is(err, storage.ErrNotFound) {
+				return none, err
+			}
+		}
 		if !u.mayConfigure(actWriteConfiguration, &first.credential, &record) {
 			return none, fmt.Errorf("a new configuration of credential %s: %w", id, ErrPermission)
 		}

@@ -14,6 +14,9 @@ import (
 	"github.com/polycred/polycred/storage/sealed"
 )
 
+// maxCreates is how often creating an integration starts again: when others do the same, or the store lost its answer.
+const maxCreates = 10
+
 // maxSecrets is how many client secrets of one integration may live at a time.
 const maxSecrets = 8
 
@@ -27,21 +30,38 @@ func (e *Engine) CreateIntegration(ctx context.Context, in Integration) (Integra
 	if e.ending.Load() {
 		return Integration{}, ErrClosed
 	}
-	now := toMillis(e.now())
-	tx := e.db.Begin(ctx)
-	rev := e.tables.integrations.Put(tx, &integrationRecord{Integration: p.declared(in), Created: now, Updated: now}, 0, in.Name)
-	if o := in.OAuth2; o != nil && !o.ClientSecret.IsZero() {
-		e.tables.clientSecrets.Put(tx, &clientSecretsRecord{Secrets: []crypto.Secret{o.ClientSecret}, Updated: now}, 0, in.Name)
-	}
-	e.tellOperator(tx, EventIntegrationCreated, "request", in.Name, nil)
-	err = e.kernel.Commit(ctx, tx)
-	switch {
-	case e.tables.integrations.Conflicted(err, in.Name):
-		return Integration{}, fmt.Errorf("create integration %s: %w", in.Name, ErrExists)
-	case err != nil:
+	created, err := e.createIntegration(ctx, p, in)
+	if err != nil {
 		return Integration{}, fmt.Errorf("create integration %s: %w", in.Name, err)
 	}
-	return (&integrationRecord{Integration: p.declared(in), Created: now, Updated: now}).public(rev), nil
+	return created, nil
+}
+
+func (e *Engine) createIntegration(ctx context.Context, p *provider, in Integration) (Integration, error) {
+	now := toMillis(e.now())
+	record := integrationRecord{Integration: p.declared(in), Created: now, Updated: now}
+	for try := 0; ; try++ {
+		// Read first, so that the event is made behind that of a deletion before.
+		switch _, _, err := e.integration(ctx, in.Name); {
+		case err == nil:
+			return Integration{}, ErrExists
+		case !errors.Is(err, ErrNotFound):
+			return Integration{}, err
+		}
+		tx := e.db.Begin(ctx)
+		rev := e.tables.integrations.Put(tx, &record, 0, in.Name)
+		if o := in.OAuth2; o != nil && !o.ClientSecret.IsZero() {
+			e.tables.clientSecrets.Put(tx, &clientSecretsRecord{Secrets: []crypto.Secret{o.ClientSecret}, Updated: now}, 0, in.Name)
+		}
+		e.tellOperator(tx, EventIntegrationCreated, "request", in.Name, nil)
+		err := e.kernel.Commit(ctx, tx)
+		if !conflicted(err) || try == maxCreates {
+			return record.public(rev), err
+		}
+		if err := again(ctx, try); err != nil {
+			return Integration{}, err
+		}
+	}
 }
 
 // declared is an integration as it is stored: what the operator wrote, without the catalog's part, and inputs in their

@@ -16,6 +16,7 @@ import (
 type forgetful struct {
 	storage.Store
 	after, before atomic.Bool // the next Apply is carried out and forgotten, or never arrives
+	then          func()      // what others do before that is told; nil: nothing
 }
 
 func (s *forgetful) Apply(ctx context.Context, b storage.Batch) error {
@@ -24,6 +25,9 @@ func (s *forgetful) Apply(ctx context.Context, b storage.Batch) error {
 	}
 	err := s.Store.Apply(ctx, b)
 	if err == nil && s.after.CompareAndSwap(true, false) {
+		if s.then != nil {
+			s.then()
+		}
 		return storage.ErrUnknownOutcome
 	}
 	return err
@@ -71,6 +75,7 @@ func TestUnknownOutcomes(t *testing.T) {
 			_, err = u.Rename(ctx, sel, core.RenameInput{ExternalID: new("home")})
 			do("Rename", err)
 
+			lose()
 			w.create(func(in *core.Integration) {
 				in.Name, in.OAuth2, in.Identity = "mail", nil, core.Identity{}
 				in.APIKey = &core.APIKey{TestURL: w.provider.APIURL() + "/me"}
@@ -113,4 +118,32 @@ func TestUnknownOutcomes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The only record that a disconnect leaves behind is its event, which may have got its number before anybody looks whether
+// the disconnect was carried out: it was.
+func TestUnknownOutcomeOfDisconnect(t *testing.T) {
+	t.Parallel()
+	store := &forgetful{Store: memory.New()}
+	w := newWorld(t, store, nil)
+	account := w.mustConnect("u", "ada", core.ConnectInput{})
+	store.then = func() {
+		if err := coretest.Step(w.engine); err != nil {
+			t.Error(err)
+		}
+	}
+	store.after.Store(true)
+	if err := w.engine.User("u").Disconnect(t.Context(), core.Selector{Credential: account.ID}); err != nil {
+		t.Errorf("Disconnect() = %v, want nil: it is gone", w.note(err))
+	}
+	disconnected := 0
+	for _, ev := range w.events(0) {
+		if ev.Kind == core.EventDisconnected {
+			disconnected++
+		}
+	}
+	if disconnected != 1 {
+		t.Errorf("%d events of the disconnect, want 1", disconnected)
+	}
+	w.wantErr("disconnecting it again", w.engine.User("u").Disconnect(t.Context(), core.Selector{Credential: account.ID}), core.ErrNotFound)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 
+	"github.com/polycred/polycred/core/internal/kernel"
 	"github.com/polycred/polycred/storage"
 	"github.com/polycred/polycred/storage/sealed"
 )
@@ -185,14 +186,21 @@ func (u *User) record(ctx context.Context, id string) (credentialRecord, storage
 // errUnchanged ends a change that would change nothing.
 var errUnchanged = errors.New("nothing to change")
 
+// errGone says that a credential went while the store's answer to its change was lost.
+var errGone = fmt.Errorf("%w any more", ErrNotFound)
+
 // change has do add to a transaction what changes about a credential that the handle may write, commits it, and returns
 // the credential as it is then. Where somebody else was first, do starts again on what is there.
 func (u *User) change(ctx context.Context, id string, do func(tx *sealed.Tx, record *credentialRecord, rev storage.Rev) error) (credentialRecord, error) {
 	var none credentialRecord
+	lost := false
 	for try := 0; ; try++ {
 		record, rev, err := u.record(ctx, id)
-		if err == nil {
+		switch {
+		case err == nil:
 			err = u.allow(actWrite, &record)
+		case lost && errors.Is(err, ErrNotFound):
+			err = fmt.Errorf("credential %s: %w", id, errGone)
 		}
 		if err != nil {
 			return none, err
@@ -205,9 +213,10 @@ func (u *User) change(ctx context.Context, id string, do func(tx *sealed.Tx, rec
 		case err != nil:
 			return none, err
 		}
-		if err := u.e.kernel.Commit(ctx, tx); !conflicted(err) {
+		if err = u.e.kernel.Commit(ctx, tx); !conflicted(err) {
 			return record, err
 		}
+		lost = lost || kernel.Lost(err)
 		if err := again(ctx, try); err != nil {
 			return none, err
 		}

@@ -59,6 +59,13 @@ func (k *Kernel) Apply(ctx context.Context, tx *sealed.Tx) error {
 	return &storage.ConflictError{}
 }
 
+// Lost reports whether err, from Apply, says that the store's answer was lost and nothing is there of the transaction: it
+// is a conflict with nobody.
+func Lost(err error) bool {
+	var conflict *storage.ConflictError
+	return errors.As(err, &conflict) && conflict.Key == nil
+}
+
 // Commit is Apply for a transaction with events in it: the sequencer of this process hears of them at once.
 func (k *Kernel) Commit(ctx context.Context, tx *sealed.Tx) error {
 	err := k.Apply(ctx, tx)
