@@ -50,7 +50,10 @@ func (s Selector) String() string {
 // find returns the account that sel names, whatever its status; without a name, a usable one. An account that the handle
 // may not see does not exist.
 func (u *User) find(ctx context.Context, sel Selector) (credentialRecord, error) {
-	if u.byName(sel) {
+	if err := u.check(); err != nil {
+		return credentialRecord{}, err
+	}
+	if sel.byName() {
 		record, err := u.byExternalID(ctx, sel.Integration, sel.Credential)
 		if err != nil {
 			return credentialRecord{}, err
@@ -72,11 +75,11 @@ func (u *User) find(ctx context.Context, sel Selector) (credentialRecord, error)
 }
 
 // byName reports whether sel names an account by its external id, so that finding it reads it.
-func (u *User) byName(sel Selector) bool {
-	if sel.Configuration != "" || sel.Credential == "" || u.check() != nil {
+func (s Selector) byName() bool {
+	if s.Configuration != "" || s.Credential == "" {
 		return false
 	}
-	_, isID := canonicalUUID(strings.TrimSpace(sel.Credential))
+	_, isID := canonicalUUID(strings.TrimSpace(s.Credential))
 	return !isID
 }
 

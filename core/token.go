@@ -81,7 +81,7 @@ func (u *User) fresh(ctx context.Context, sel Selector) (tokenRecord, error) {
 
 // stored returns the token of the account that sel names, as it is, if the handle may do that with it.
 func (u *User) stored(ctx context.Context, sel Selector, a action) (tokenRecord, error) {
-	if u.authority != nil || u.byName(sel) { // both need the whole record
+	if u.authority != nil || sel.byName() { // both need the whole record
 		whole, err := u.find(ctx, sel)
 		if err == nil {
 			err = u.allow(a, &whole)
