@@ -309,12 +309,11 @@ func (u *User) UpdateConfiguration(ctx context.Context, sel Selector, in Configu
 
 func (u *User) updateConfiguration(ctx context.Context, sel Selector, in ConfigurationUpdate) (Configuration, error) {
 	var none Configuration
-	found, err := u.configured(ctx, sel, actWriteConfiguration)
-	if err != nil {
-		return none, err
-	}
+	c, err := u.configured(ctx, sel, actWriteConfiguration)
 	for try := 0; ; try++ {
-		c, err := u.readConfiguration(ctx, found.credential.ID, found.record.ID, actWriteConfiguration)
+		if try > 0 {
+			c, err = u.readConfiguration(ctx, c.credential.ID, c.record.ID, actWriteConfiguration)
+		}
 		switch {
 		case err != nil:
 			return none, err
@@ -372,26 +371,26 @@ func (u *User) deleteConfiguration(ctx context.Context, sel Selector) error {
 	if sel.Configuration == "" {
 		return invalid("configuration", "is empty: name the one to delete; the default one goes with its account")
 	}
-	found, err := u.configured(ctx, sel, actWriteConfiguration)
-	if err == nil && found.record.ID == found.credential.ID {
+	c, err := u.configured(ctx, sel, actWriteConfiguration)
+	if err == nil && c.record.ID == c.credential.ID {
 		err = invalid("configuration", "is the account's default one, which goes with its account")
 	}
-	if err != nil {
-		return err
-	}
 	for try := 0; ; try++ {
-		c, err := u.readConfiguration(ctx, found.credential.ID, found.record.ID, actWriteConfiguration)
+		if try > 0 {
+			c, err = u.readConfiguration(ctx, c.credential.ID, c.record.ID, actWriteConfiguration)
+		}
 		if err != nil {
 			return err
 		}
-		first, err := u.readConfiguration(ctx, found.credential.ID, "", actNone)
+		first, err := u.readConfiguration(ctx, c.credential.ID, "", actNone)
 		if err != nil {
 			return err
 		}
 		tx := u.e.db.Begin(ctx)
 		first.record.Others--
 		u.e.tables.configurations.Put(tx, &first.record, first.rev, u.id, c.credential.ID, c.credential.ID)
-		if err := u.e.dropConfiguration(ctx, tx, u.id, &c.credential, &c.record, c.rev); err != nil {
+		going := sealed.Row[configurationRecord]{Value: c.record, Rev: c.rev}
+		if err := u.e.dropConfigurations(ctx, tx, u.id, &c.credential, going); err != nil {
 			return err
 		}
 		u.tellConfiguration(tx, EventConfigurationDeleted, &c.credential, &c.record, c.rev+1, map[string]string{"externalId": c.record.ExternalID})
@@ -434,34 +433,32 @@ func names(change map[string]any) string {
 	return strings.Join(keys, ",")
 }
 
-// dropConfiguration adds to tx that a configuration which is no default one goes.
-func (e *Engine) dropConfiguration(ctx context.Context, tx *sealed.Tx, user string, credential *credentialRecord, record *configurationRecord, rev storage.Rev) error {
-	e.tables.configurations.Delete(tx, rev, user, credential.ID, record.ID)
-	e.tables.byConfig.Unmark(tx, user, record.ID, credential.ID)
-	if err := e.dropPasswords(ctx, tx, user, credential.ID, record); err != nil {
-		return err
+// dropConfigurations adds to tx that these configurations of an account go, with their passwords and external ids: what
+// it reads does not grow with their number.
+func (e *Engine) dropConfigurations(ctx context.Context, tx *sealed.Tx, user string, credential *credentialRecord, rows ...sealed.Row[configurationRecord]) error {
+	going := make(map[string]string, len(rows)) // id → external id
+	secret := false
+	for i := range rows {
+		r := &rows[i].Value
+		if going[r.ID] = r.ExternalID; rows[i].Rev == 0 { // a default one that has no record yet
+			continue
+		}
+		e.tables.configurations.Delete(tx, rows[i].Rev, user, credential.ID, r.ID)
+		if r.ID != credential.ID {
+			e.tables.byConfig.Unmark(tx, user, r.ID, credential.ID)
+		}
+		secret = secret || len(r.Passwords) > 0
 	}
-	return e.dropConfigurationID(ctx, tx, user, credential, record)
-}
-
-// dropConfigurations adds to tx that all configurations of an account go. One that is created at the same time changes the
-// record of the default one, which decides.
-func (e *Engine) dropConfigurations(ctx context.Context, tx *sealed.Tx, user string, credential *credentialRecord) error {
-	rows, err := e.configurationRows(ctx, user, credential)
-	if err != nil {
-		return err
-	}
-	if rows[0].Rev != 0 {
-		e.tables.configurations.Delete(tx, rows[0].Rev, user, credential.ID, credential.ID)
-		if err := e.dropPasswords(ctx, tx, user, credential.ID, &rows[0].Value); err != nil {
+	if secret {
+		stored, _, err := e.tables.passwords.Keys(ctx, []string{user, credential.ID}, nil, maxConfigurations+1)
+		if err != nil {
 			return err
 		}
-	}
-	for i := range rows[1:] {
-		row := &rows[1+i]
-		if err := e.dropConfiguration(ctx, tx, user, credential, &row.Value, row.Rev); err != nil {
-			return err
+		for _, row := range stored {
+			if _, goes := going[row.Key[len(row.Key)-1]]; goes {
+				e.tables.passwords.Delete(tx, row.Rev, row.Key...)
+			}
 		}
 	}
-	return nil
+	return e.dropConfigurationIDs(ctx, tx, user, credential, going)
 }

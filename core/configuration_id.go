@@ -154,14 +154,16 @@ func (e *Engine) configurationHas(ctx context.Context, user, credential string, 
 }
 
 // configurationIDs reads which configuration of a credential an external id means, under each live key.
-func (e *Engine) configurationIDs(ctx context.Context, user string, credential *credentialRecord, externalID string) ([]sealed.Row[configurationIDRecord], error) {
-	tokens, err := e.db.Lookup(ctx, "configuration external id", user, credential.Integration, externalID)
-	if err != nil {
-		return nil, err
-	}
-	keys := make([][]string, len(tokens))
-	for i, token := range tokens {
-		keys[i] = []string{user, credential.Integration, token, credential.ID}
+func (e *Engine) configurationIDs(ctx context.Context, user string, credential *credentialRecord, externalIDs ...string) ([]sealed.Row[configurationIDRecord], error) {
+	var keys [][]string
+	for _, externalID := range externalIDs {
+		tokens, err := e.db.Lookup(ctx, "configuration external id", user, credential.Integration, externalID)
+		if err != nil {
+			return nil, err
+		}
+		for _, token := range tokens {
+			keys = append(keys, []string{user, credential.Integration, token, credential.ID})
+		}
 	}
 	return e.tables.configurationIDs.GetMany(ctx, keys)
 }
@@ -180,7 +182,7 @@ func (u *User) renameConfiguration(ctx context.Context, tx *sealed.Tx, c *config
 	case c.record.ID == c.credential.ID:
 		return invalid("externalId", "is not for the default configuration: its account names it")
 	}
-	if err := u.e.dropConfigurationID(ctx, tx, u.id, &c.credential, &c.record); err != nil {
+	if err := u.e.dropConfigurationIDs(ctx, tx, u.id, &c.credential, map[string]string{c.record.ID: c.record.ExternalID}); err != nil {
 		return err
 	}
 	next.ExternalID = externalID
@@ -190,17 +192,20 @@ func (u *User) renameConfiguration(ctx context.Context, tx *sealed.Tx, c *config
 	return u.claimConfiguration(ctx, tx, &c.credential, next)
 }
 
-// dropConfigurationID adds to tx that a configuration's external id is free.
-func (e *Engine) dropConfigurationID(ctx context.Context, tx *sealed.Tx, user string, credential *credentialRecord, record *configurationRecord) error {
-	if record.ExternalID == "" {
-		return nil
+// dropConfigurationIDs adds to tx that the external ids of configurations, by the configurations' ids, are free.
+func (e *Engine) dropConfigurationIDs(ctx context.Context, tx *sealed.Tx, user string, credential *credentialRecord, of map[string]string) error {
+	var externalIDs []string
+	for _, externalID := range of {
+		if externalID != "" {
+			externalIDs = append(externalIDs, externalID)
+		}
 	}
-	rows, err := e.configurationIDs(ctx, user, credential, record.ExternalID)
+	rows, err := e.configurationIDs(ctx, user, credential, externalIDs...)
 	if err != nil {
 		return err
 	}
 	for _, row := range rows {
-		if row.Rev != 0 && row.Value.Configuration == record.ID {
+		if _, goes := of[row.Value.Configuration]; goes && row.Rev != 0 {
 			e.tables.configurationIDs.Delete(tx, row.Rev, row.Key...)
 		}
 	}

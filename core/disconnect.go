@@ -50,7 +50,12 @@ func (u *User) remove(ctx context.Context, tx *sealed.Tx, record *credentialReco
 	if err := e.dropExternalID(ctx, tx, u.id, record); err != nil {
 		return err
 	}
-	if err := e.dropConfigurations(ctx, tx, u.id, record); err != nil {
+	// A configuration that is created at the same time changes the record of the default one, which decides.
+	configurations, err := e.configurationRows(ctx, u.id, record)
+	if err != nil {
+		return err
+	}
+	if err := e.dropConfigurations(ctx, tx, u.id, record, configurations...); err != nil {
 		return err
 	}
 	roster, rosterRev, err := e.tables.rosters.Get(ctx, u.id, record.Integration)

@@ -97,15 +97,6 @@ func (e *Engine) putPasswords(tx *sealed.Tx, user, credential string, r *configu
 	}
 }
 
-// dropPasswords adds to tx that the passwords of a configuration go.
-func (e *Engine) dropPasswords(ctx context.Context, tx *sealed.Tx, user, credential string, r *configurationRecord) error {
-	_, rev, err := e.passwords(ctx, user, credential, r)
-	if err == nil && rev != 0 {
-		e.tables.passwords.Delete(tx, rev, user, credential, r.ID)
-	}
-	return err
-}
-
 // marks stand for the passwords that are set, where only that matters.
 func (r *configurationRecord) marks() map[string]crypto.Secret {
 	marks := make(map[string]crypto.Secret, len(r.Passwords))

@@ -50,10 +50,10 @@ func (s Selector) String() string {
 // find returns the account that sel names, whatever its status; without a name, a usable one. An account that the handle
 // may not see does not exist.
 func (u *User) find(ctx context.Context, sel Selector) (credentialRecord, error) {
-	if err := u.check(); err != nil {
-		return credentialRecord{}, err
-	}
 	if sel.byName() {
+		if err := u.check(); err != nil {
+			return credentialRecord{}, err
+		}
 		record, err := u.byExternalID(ctx, sel.Integration, sel.Credential)
 		if err != nil {
 			return credentialRecord{}, err

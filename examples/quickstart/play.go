@@ -68,7 +68,7 @@ func (d *demo) declare(ctx context.Context, _ *result) error {
 		AllowedHosts: []string{d.provider.URL()},
 	})
 	if err == nil {
-		d.say("The integration %s is set up. The user is %q.", integration, user)
+		d.say("The integration %s is declared. The user is %q.", integration, user)
 	}
 	return err
 }
