@@ -13,18 +13,30 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"testing"
 )
 
-// Program returns the path of the named program, as [exec.LookPath] finds it. When there is none, the test ends here:
+// Program returns the path of the named program, as [exec.LookPath] finds it, or else as it lies in one of the folders,
+// which are patterns of [filepath.Glob]; of several that match, in the last one. When there is none, the test ends here:
 // skipped, or failed where CI=true.
-func Program(t testing.TB, name string) string {
+func Program(t testing.TB, name string, folders ...string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
-	if err != nil {
-		unmet(t, "the program "+name)
+	if err == nil {
+		return path
 	}
-	return path
+	for _, folder := range folders {
+		found, _ := filepath.Glob(filepath.Join(folder, name))
+		for _, path := range slices.Backward(found) {
+			if path, err := exec.LookPath(path); err == nil {
+				return path
+			}
+		}
+	}
+	unmet(t, "the program "+name)
+	return ""
 }
 
 // Permission returns if err, of a first try at what the test needs, is nil. If it says that the system does not permit it,

@@ -38,6 +38,40 @@ func (x *Index) Scan(ctx context.Context, prefix, after []string, limit int) (en
 	return entries, page.Next != nil, nil
 }
 
+// Range returns up to limit entries (0: storage.DefaultLimit) behind the entry after, up to but not including the entry
+// end, in order; neither needs to be there. More says that others follow; the last entry is then the next after. What lies
+// in between and is no key of an entry, which only somebody else can have put there, stops nobody: it is passed over, and
+// odd counts it. Errors are those of the store.
+func (x *Index) Range(
+	ctx context.Context, after, end []string, limit int,
+) (entries [][]string, odd int, more bool, err error) {
+	start := x.db.key(x.tag, after)
+	r := storage.Range{Start: start, End: x.db.key(x.tag, end), After: start, Limit: limit, KeysOnly: true}
+	all := storage.Range{Start: x.db.key(x.tag, nil)}
+	passed := 0 // up to the last entry: what is behind that will be met again
+	for {
+		page, err := x.db.store.Scan(ctx, r)
+		if err != nil {
+			return nil, 0, false, err
+		}
+		for _, item := range page.Items {
+			entry, err := x.db.partsIn(all, item.Key)
+			if err != nil {
+				odd++
+				continue
+			}
+			entries, passed = append(entries, entry), odd
+		}
+		if page.Next == nil {
+			return entries, odd, false, nil
+		}
+		if len(entries) > 0 {
+			return entries, passed, true, nil
+		}
+		r.After = page.Next
+	}
+}
+
 // Mark adds to tx: the entry is there, whether it was before or not.
 func (x *Index) Mark(tx *Tx, entry ...string) {
 	b := tx.of(x.db)

@@ -27,7 +27,8 @@ type Credential struct {
 // more than a few is one record here, an intent, and a Task that carries it out.
 type Hook func(ctx context.Context, tx *sealed.Tx, c Credential) error
 
-// Task is background work: Run calls it from time to time, Step once. It does what is due and returns.
+// Task is background work. It does what is due and returns, soon after ctx is done. It is not called concurrently with
+// itself, but that Step may be called beside Run.
 type Task func(ctx context.Context) error
 
 // Kernel is what the packages above an engine share with it. Register hooks and tasks before the engine is used;
@@ -43,7 +44,13 @@ type Kernel struct {
 	connect    []Hook
 	reconnect  []Hook
 	disconnect []Hook
-	tasks      []Task
+	tasks      []task
+	settle     []Task
+}
+
+type task struct {
+	every time.Duration
+	do    Task
 }
 
 // New returns the kernel of an engine on db.
@@ -105,28 +112,64 @@ func (k *Kernel) run(ctx context.Context, tx *sealed.Tx, c Credential, hooks *[]
 	return nil
 }
 
-// Background registers work for Run and Step.
-func (k *Kernel) Background(t Task) {
+// Background registers work that Run does each time that every has passed, and Step once. What runs at the same time as
+// other work is up to it.
+func (k *Kernel) Background(every time.Duration, t Task) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.tasks = append(k.tasks, t)
+	k.tasks = append(k.tasks, task{every: every, do: t})
 }
 
-// Tasks does all background work once, in the order in which it was registered. A task that fails stops no other one.
-func (k *Kernel) Tasks(ctx context.Context) error {
+// Settle registers what Step calls after all background work: it waits for what that has begun and not ended.
+func (k *Kernel) Settle(t Task) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.settle = append(k.settle, t)
+}
+
+// Run does all background work that was registered until now, each at its own pace, until ctx is done, and waits until
+// none is under way. Failed is told when a task fails: how often in a row.
+func (k *Kernel) Run(ctx context.Context, failed func(err error, times int)) {
 	k.mu.RLock()
 	tasks := k.tasks
 	k.mu.RUnlock()
-	var errs []error
-	for _, task := range tasks {
-		errs = append(errs, task(ctx))
+	var running sync.WaitGroup
+	for _, t := range tasks {
+		running.Go(func() {
+			timer := time.NewTimer(0)
+			defer timer.Stop()
+			for failures := 0; ; {
+				select {
+				case <-ctx.Done():
+					return
+				case <-timer.C:
+				}
+				if err := t.do(ctx); err == nil {
+					failures = 0
+				} else if ctx.Err() == nil {
+					failures++
+					failed(err, failures)
+				}
+				timer.Reset(t.every)
+			}
+		})
 	}
-	return errors.Join(errs...)
+	running.Wait()
 }
 
-// Step is Tasks, and then gives every event its number, as Run of the engine does beside them.
+// Step does all background work once, in the order in which it was registered, waits for what it has begun, and then gives
+// every event its number. What fails stops nothing else.
 func (k *Kernel) Step(ctx context.Context) error {
-	err := k.Tasks(ctx)
+	k.mu.RLock()
+	tasks, settle := k.tasks, k.settle
+	k.mu.RUnlock()
+	var errs []error
+	for _, t := range tasks {
+		errs = append(errs, t.do(ctx))
+	}
+	for _, wait := range settle {
+		errs = append(errs, wait(ctx))
+	}
 	_, unnumbered := k.events.Sequence(ctx)
-	return errors.Join(err, unnumbered)
+	return errors.Join(append(errs, unnumbered)...)
 }

@@ -178,40 +178,84 @@ func TestEmit(t *testing.T) {
 	}
 }
 
-// Every task has its turn, and events get their numbers, whatever fails.
+// Every task has its turn, what they began is waited for, and events get their numbers, whatever fails.
 func TestStep(t *testing.T) {
 	t.Parallel()
 	k, _ := newKernel(t)
 	ctx := t.Context()
-	one, three := errors.New("one"), errors.New("three")
+	one, three, four := errors.New("one"), errors.New("three"), errors.New("four")
 	var ran []int
-	for i, fails := range []error{one, nil, three} {
-		k.Background(func(context.Context) error {
+	emit := func(i int, fails error) kernel.Task {
+		return func(context.Context) error {
 			ran = append(ran, i)
 			tx := k.DB().Begin(ctx)
 			k.Emit(tx, kernel.Event{Kind: fmt.Sprint(i), Result: "ok"})
 			return errors.Join(fails, k.Commit(ctx, tx))
-		})
+		}
 	}
-	if err := k.Tasks(ctx); !errors.Is(err, one) || !errors.Is(err, three) {
-		t.Errorf("Tasks() = %v, want both errors", err)
+	k.Settle(emit(3, four))
+	for i, fails := range []error{one, nil, three} {
+		k.Background(time.Hour, emit(i, fails))
 	}
-	if got := numbered(t, k); len(got) != 0 {
-		t.Errorf("events after Tasks = %v, want none to have a number", got)
+	for range 2 {
+		if err := k.Step(ctx); !errors.Is(err, one) || !errors.Is(err, three) || !errors.Is(err, four) {
+			t.Errorf("Step() = %v, want all three errors", err)
+		}
 	}
-	if err := k.Step(ctx); !errors.Is(err, one) || !errors.Is(err, three) {
-		t.Errorf("Step() = %v, want both errors", err)
-	}
-	if want := []int{0, 1, 2, 0, 1, 2}; !slices.Equal(ran, want) {
+	if want := []int{0, 1, 2, 3, 0, 1, 2, 3}; !slices.Equal(ran, want) {
 		t.Errorf("tasks that ran = %v, want %v", ran, want)
 	}
 	var kinds []string
 	for _, ev := range numbered(t, k) {
 		kinds = append(kinds, ev.Kind)
 	}
-	if want := []string{"0", "1", "2", "0", "1", "2"}; !slices.Equal(kinds, want) {
+	if want := []string{"0", "1", "2", "3", "0", "1", "2", "3"}; !slices.Equal(kinds, want) {
 		t.Errorf("events = %q, want %q", kinds, want)
 	}
+}
+
+// Under Run each task goes at its own pace: one that hangs or fails holds up nobody else, and Run ends with its context.
+func TestRun(t *testing.T) {
+	t.Parallel()
+	k, _ := newKernel(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	again := make(chan struct{}, 1)
+	k.Background(time.Nanosecond, func(ctx context.Context) error {
+		<-ctx.Done()
+		return ctx.Err() // no failure
+	})
+	no := errors.New("no")
+	k.Background(time.Nanosecond, func(context.Context) error { return no })
+	k.Background(time.Nanosecond, func(context.Context) error {
+		select {
+		case again <- struct{}{}:
+		default:
+		}
+		return nil
+	})
+	failures := make(chan int, 3)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		k.Run(ctx, func(err error, times int) {
+			if !errors.Is(err, no) {
+				t.Errorf("failed(%v), want only the task that fails", err)
+			}
+			select {
+			case failures <- times:
+			default:
+			}
+		})
+	}()
+	for i := range 3 {
+		<-again
+		if times := <-failures; times != i+1 {
+			t.Errorf("failures in a row = %d, want %d", times, i+1)
+		}
+	}
+	cancel()
+	<-ended
 }
 
 // What is registered late counts from then on, also while others are at work.
@@ -219,15 +263,23 @@ func TestRegisterLate(t *testing.T) {
 	t.Parallel()
 	k, _ := newKernel(t)
 	ctx := t.Context()
-	var workers sync.WaitGroup
+	running, stop := context.WithCancel(ctx)
+	var workers, steps sync.WaitGroup
+	steps.Go(func() {
+		for running.Err() == nil {
+			if err := k.Step(ctx); err != nil {
+				t.Error(err)
+			}
+		}
+	})
 	for range 8 {
 		workers.Go(func() {
 			for range 50 {
 				k.OnConnect(func(context.Context, *sealed.Tx, kernel.Credential) error { return nil })
-				k.Background(func(context.Context) error { return nil })
+				k.Background(time.Minute, func(context.Context) error { return nil })
 				tx := k.DB().Begin(ctx)
 				k.Emit(tx, kernel.Event{Kind: "connected", Result: "ok"})
-				err := errors.Join(k.Connected(ctx, tx, kernel.Credential{}), k.Commit(ctx, tx), k.Tasks(ctx))
+				err := errors.Join(k.Connected(ctx, tx, kernel.Credential{}), k.Commit(ctx, tx))
 				if err != nil {
 					t.Error(err)
 				}
@@ -235,6 +287,8 @@ func TestRegisterLate(t *testing.T) {
 		})
 	}
 	workers.Wait()
+	stop()
+	steps.Wait()
 	ran := 0
 	k.OnConnect(func(context.Context, *sealed.Tx, kernel.Credential) error {
 		ran++

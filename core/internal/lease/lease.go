@@ -57,7 +57,7 @@ type Table struct {
 	db       *sealed.DB
 	records  *sealed.Table[record]
 	opts     Options
-	watching *watch
+	watching *Watch
 }
 
 // New returns the leases of db: the sealed table with tag 'v'. It panics when that is taken, or when o names no boot.
@@ -73,29 +73,34 @@ func New(db *sealed.DB, o Options) *Table {
 		db:       db,
 		records:  sealed.NewTable[record](db, sealed.Spec{Tag: 'v', Name: "lease", Plane: sealed.Policy, Format: 1}),
 		opts:     o,
-		watching: newWatch(o.TTL),
+		watching: NewWatch(o.TTL),
 	}
 }
 
 // Acquire returns the lease of that name, or nil while somebody else holds it, be it in this process. A lease is taken
 // over when its record did not change for the TTL while this Table watched, that is, between two calls at least, or at
-// once when it is of another boot on an exclusive store. Errors: those of sealed.Table.Get and Tx.Commit; after
-// storage.ErrUnknownOutcome nobody may hold the lease until the TTL has passed.
+// once when it is of another boot on an exclusive store, or of this boot and given up. Errors: those of
+// sealed.Table.Get and Tx.Commit; after storage.ErrUnknownOutcome other processes may be refused until the TTL has passed.
 func (t *Table) Acquire(ctx context.Context, name ...string) (*Lease, error) {
 	l := &Lease{table: t, name: slices.Clone(name), record: record{Owner: uuid.NewString(), Boot: t.opts.Boot}}
 	held, rev, err := t.records.Get(ctx, name...)
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
-		t.watching.forget(name)
-	case err != nil:
+		t.watching.Forget(name)
+	case err != nil: // while nobody can look, its holder cannot renew it either
+		t.watching.Forget(name)
 		return nil, l.wrap("acquire", err)
 	case t.opts.Exclusive && held.Boot != t.opts.Boot: // nobody can be left to renew it
-	case !t.watching.stoodStill(name, rev, t.opts.Now()):
+	case held.Boot == t.opts.Boot && !alive(held.Owner): // given up by this very process, which could not say so to the store
+	case t.watching.Still(name, uint64(rev), t.opts.Now()) < t.opts.TTL:
 		return nil, nil
 	}
-	l.rev, err = l.put(ctx, rev)
-	if err != nil {
+	owners.Store(l.record.Owner, nil)
+	if l.rev, err = l.put(ctx, rev); err != nil {
 		mine, unsettled := l.settle(ctx, err)
+		if !mine {
+			owners.Delete(l.record.Owner)
+		}
 		switch {
 		case unsettled != nil:
 			return nil, l.wrap("acquire", unsettled)
@@ -105,8 +110,22 @@ func (t *Table) Acquire(ctx context.Context, name ...string) (*Lease, error) {
 			return nil, nil
 		}
 	}
-	t.watching.forget(name)
+	t.watching.Forget(name)
 	return l, nil
+}
+
+// owners are those whose leases are held in this process, by whichever Table.
+var owners sync.Map
+
+func alive(owner string) bool {
+	_, ok := owners.Load(owner)
+	return ok
+}
+
+// lostLocked notes that the lease is not held any more.
+func (l *Lease) lostLocked() {
+	l.rev = 0
+	owners.Delete(l.record.Owner)
 }
 
 // Lease is held by whoever acquired it. It may be used concurrently.
@@ -140,7 +159,7 @@ func (l *Lease) Renew(ctx context.Context) error {
 		case err != nil:
 			return l.wrap("renew", err)
 		case !mine:
-			l.rev = 0
+			l.lostLocked()
 			return l.wrap("renew", ErrLost)
 		case l.rev != before && errors.Is(failed, storage.ErrUnknownOutcome):
 			return nil // it did happen
@@ -149,13 +168,42 @@ func (l *Lease) Renew(ctx context.Context) error {
 	return l.wrap("renew", failed)
 }
 
+// Keep renews the lease each third of the TTL, in real time, until stop is called, which waits until no renewal is under
+// way, or until the lease is lost or ctx done. A renewal that fails is tried again.
+func (l *Lease) Keep(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		ticker := time.NewTicker(l.table.opts.TTL / 3)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+			}
+			once, done := context.WithTimeout(context.WithoutCancel(ctx), l.table.opts.TTL/3)
+			err := l.Renew(once) // stop does not cut it off: its outcome would be unknown
+			if done(); errors.Is(err, ErrLost) {
+				return
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
 // Release ends the lease, also when ctx is done: others wait for it. One that was lost, or released before, is no error.
-// After an error the lease ends with its TTL.
+// After an error the lease ends with its TTL; for this process it ends at once.
 func (l *Lease) Release(ctx context.Context) error {
 	ctx, cancel := detached(ctx)
 	defer cancel()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	defer owners.Delete(l.record.Owner) // also when the store does not hear of it
 	var failed error
 	for range tries {
 		if l.rev == 0 {
@@ -164,7 +212,7 @@ func (l *Lease) Release(ctx context.Context) error {
 		tx := l.table.db.Begin(ctx)
 		l.table.records.Delete(tx, l.rev, l.name...)
 		if failed = tx.Commit(ctx); failed == nil {
-			l.rev = 0
+			l.lostLocked()
 			return nil
 		}
 		mine, err := l.settle(ctx, failed)
@@ -172,7 +220,7 @@ func (l *Lease) Release(ctx context.Context) error {
 			return l.wrap("release", err)
 		}
 		if !mine {
-			l.rev = 0
+			l.lostLocked()
 			return nil
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/polycred/polycred/core/internal/lease"
 	"github.com/polycred/polycred/storage"
@@ -399,4 +400,51 @@ func TestNewWithoutBoot(t *testing.T) {
 		}
 	}()
 	newWorld(t).process(t, lease.Options{})
+}
+
+// A lease that was given up although the store could not be told keeps others waiting, not the process that had it.
+func TestGivenUp(t *testing.T) {
+	t.Parallel()
+	ctx, w := t.Context(), newWorld(t)
+	one, same := w.process(t, lease.Options{Boot: "given up"}), w.process(t, lease.Options{Boot: "given up"})
+	other := w.process(t, lease.Options{Boot: "another"})
+	held := acquire(t, one, "x")
+	refused(t, same, "while it is held in this process", "x")
+	w.store.then(func(func() error, context.Context) error { return storage.ErrFull })
+	if err := held.Release(ctx); !errors.Is(err, storage.ErrFull) {
+		t.Fatalf("Release() = %v, want the store's error", err)
+	}
+	refused(t, other, "given up by another process", "x")
+	again := acquire(t, same, "x")
+	if err := held.Renew(ctx); !errors.Is(err, lease.ErrLost) {
+		t.Errorf("Renew() of what was given up = %v, want ErrLost", err)
+	}
+	refused(t, one, "while it is held again", "x")
+	if err := again.Release(ctx); err != nil {
+		t.Errorf("Release() = %v, want nil", err)
+	}
+	acquire(t, other, "x")
+}
+
+// Keep holds on to a lease for longer than its TTL, and stops when it is told.
+func TestKeep(t *testing.T) {
+	t.Parallel()
+	ctx, w, c := t.Context(), newWorld(t), newClock()
+	ada := w.process(t, lease.Options{Boot: "ada", TTL: 30 * time.Millisecond})
+	bob := w.process(t, lease.Options{Boot: "bob", Now: c.Now, TTL: ttl})
+	held := acquire(t, ada, "x")
+	renewed := make(chan struct{})
+	w.store.then(func(apply func() error, _ context.Context) error { return storage.ErrFull }, // is tried again
+		func(apply func() error, _ context.Context) error {
+			defer close(renewed)
+			return apply()
+		})
+	refused(t, bob, "at first sight", "x")
+	stop := held.Keep(ctx)
+	<-renewed
+	stop()
+	c.advance(ttl)
+	refused(t, bob, "after it was renewed", "x")
+	c.advance(ttl)
+	acquire(t, bob, "x")
 }

@@ -4,32 +4,33 @@ import (
 	"fmt"
 	"sync"
 	"time"
-
-	"github.com/polycred/polycred/storage"
 )
 
-// maxWatched bounds what a Table remembers: leases of others that it was refused.
+// maxWatched bounds what a Watch remembers.
 const maxWatched = 4096
 
-// watch remembers since when the leases of others stand still.
-type watch struct {
-	ttl time.Duration
+// Watch remembers since when things stand still that others change, by the clock of whoever looks: their clocks never
+// matter. It may be used concurrently.
+type Watch struct {
+	keep time.Duration
 
 	mu   sync.Mutex // guards seen
 	seen map[string]sight
 }
 
-// sight is what was seen of one lease.
+// sight is what was seen of one thing.
 type sight struct {
-	rev          storage.Rev
+	rev          uint64
 	first, again time.Time // when this revision was seen first, and when last
 }
 
-func newWatch(ttl time.Duration) *watch { return &watch{ttl: ttl, seen: map[string]sight{}} }
+// NewWatch returns a Watch that forgets what nobody asked for in a while: four times keep, and only where room is needed.
+func NewWatch(keep time.Duration) *Watch { return &Watch{keep: keep, seen: map[string]sight{}} }
 
-// stoodStill notes that the lease of that name is at rev, and reports whether it was there a TTL ago. No revision comes
-// twice, so it does not matter how seldom somebody looked.
-func (w *watch) stoodStill(name []string, rev storage.Rev, now time.Time) bool {
+// Still notes that the thing of that name is at rev, and returns for how long it has been, as far as it was seen: 0 at
+// first sight. No revision may come twice, so it does not matter how seldom somebody looks. Where there is no room to
+// remember one more, it is always the first sight.
+func (w *Watch) Still(name []string, rev uint64, now time.Time) time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	k := text(name)
@@ -40,11 +41,11 @@ func (w *watch) stoodStill(name []string, rev storage.Rev, now time.Time) bool {
 	if s.again = now; known || w.roomLocked(now) {
 		w.seen[k] = s
 	}
-	return now.Sub(s.first) >= w.ttl
+	return now.Sub(s.first)
 }
 
-// forget ends the watch: nobody else holds that lease.
-func (w *watch) forget(name []string) {
+// Forget ends the watch of one thing.
+func (w *Watch) Forget(name []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.seen, text(name))
@@ -52,12 +53,12 @@ func (w *watch) forget(name []string) {
 
 // roomLocked reports whether one more can be remembered. What nobody asks for any more goes; among the others those that
 // came first stay, so that their turn comes.
-func (w *watch) roomLocked(now time.Time) bool {
+func (w *Watch) roomLocked(now time.Time) bool {
 	if len(w.seen) < maxWatched {
 		return true
 	}
 	for k, s := range w.seen {
-		if idle := now.Sub(s.again); idle < 0 || idle > 4*w.ttl {
+		if idle := now.Sub(s.again); idle < 0 || idle > 4*w.keep {
 			delete(w.seen, k)
 		}
 	}

@@ -54,24 +54,29 @@ func (e *Endpoint) Refresh(ctx context.Context, token crypto.Secret) (*Answer, e
 	return e.ask(ctx, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token.Reveal()}}, true)
 }
 
-// ask tries each client secret until one is not rejected. A rejected client has spent nothing, so asking again is safe.
-func (e *Endpoint) ask(ctx context.Context, form url.Values, refresh bool) (*Answer, error) {
+func (e *Endpoint) ask(ctx context.Context, form url.Values, refresh bool) (answer *Answer, err error) {
+	failed := e.inTurn(func(secret crypto.Secret) (failed *Error) {
+		answer, failed = e.post(ctx, form, secret, refresh)
+		return failed
+	})
+	if failed != nil {
+		return nil, failed
+	}
+	return answer, nil
+}
+
+// inTurn tries each client secret until one is not rejected. A rejected client has spent nothing, so asking again is safe.
+func (e *Endpoint) inTurn(try func(secret crypto.Secret) *Error) (failed *Error) {
 	secrets := e.Secrets
 	if e.Auth == None || len(secrets) == 0 {
 		secrets = []crypto.Secret{{}}
 	}
-	var failed *Error
 	for _, secret := range secrets {
-		answer, err := e.post(ctx, form, secret, refresh)
-		if err == nil {
-			return answer, nil
-		}
-		failed = err
-		if !err.ClientRejected() {
+		if failed = try(secret); failed == nil || !failed.ClientRejected() {
 			break
 		}
 	}
-	return nil, failed
+	return failed
 }
 
 func (e *Endpoint) post(ctx context.Context, form url.Values, secret crypto.Secret, refresh bool) (*Answer, *Error) {
@@ -82,6 +87,15 @@ func (e *Endpoint) post(ctx context.Context, form url.Values, secret crypto.Secr
 	for name, values := range form {
 		body[name] = values
 	}
+	resp, failed := e.send(ctx, body, secret)
+	if failed != nil {
+		return nil, failed
+	}
+	return e.parse(resp.Status, resp.Header, resp.Body, refresh)
+}
+
+// send posts parameters, and with them how the client proves itself.
+func (e *Endpoint) send(ctx context.Context, body url.Values, secret crypto.Secret) (*egress.Response, *Error) {
 	if e.Auth != Basic {
 		body.Set("client_id", e.ClientID)
 		if e.Auth == Body {
@@ -91,7 +105,7 @@ func (e *Endpoint) post(ctx context.Context, form url.Values, secret crypto.Secr
 	content, contentType := e.encode(body)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.URL, strings.NewReader(content))
 	if err != nil {
-		return nil, &Error{Class: Rejected, Reason: "the token URL cannot be called"}
+		return nil, &Error{Class: Rejected, Reason: "the URL cannot be called"}
 	}
 	req.Header.Set("Content-Type", contentType)
 	req.Header.Set("Accept", "application/json")
@@ -104,7 +118,7 @@ func (e *Endpoint) post(ctx context.Context, form url.Values, secret crypto.Secr
 	if err != nil {
 		return nil, lost(err)
 	}
-	return e.parse(resp.Status, resp.Header, resp.Body, refresh)
+	return resp, nil
 }
 
 // encode writes the parameters of a request, each of which has one value.

@@ -19,6 +19,7 @@ const (
 	Transient     Class = "transient"     // worth repeating later
 	RateLimited   Class = "rate_limited"  // worth repeating after RetryAfter
 	Indeterminate Class = "indeterminate" // the request may have been carried out and its answer lost
+	Gone          Class = "gone"          // of a revocation: the token was dead before
 )
 
 // Error says why there is no token. Its text holds nothing that the provider wrote but Code, which is one of a

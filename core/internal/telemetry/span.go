@@ -1,0 +1,106 @@
+package telemetry
+
+import (
+	"context"
+	"slices"
+	"strconv"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Name is the name of a span.
+type Name string
+
+// The spans.
+const (
+	SpanCallback Name = "polycred.connect.callback" // a connect session that was answered, until its outcome is stored
+	SpanKey      Name = "polycred.connect.key"      // an API key, until it is stored
+	SpanExchange Name = "polycred.exchange"         // the code is exchanged for tokens
+	SpanIdentify Name = "polycred.identify"         // whose account answered
+	SpanRefresh  Name = "polycred.refresh"          // from the wish to refresh until its outcome is stored
+	SpanRevoke   Name = "polycred.revoke"           // the provider is asked to revoke a grant
+	SpanRequest  Name = "polycred.request"          // a request of a client, until the head of its answer
+)
+
+var spans = []Name{SpanCallback, SpanKey, SpanExchange, SpanIdentify, SpanRefresh, SpanRevoke, SpanRequest}
+
+// outward are the spans that end at a provider's answer.
+var outward = []Name{SpanExchange, SpanIdentify, SpanRevoke, SpanRequest}
+
+// resultPanic is the result of a span whose work did not get to its end.
+const resultPanic = "panic"
+
+// Span is work that a trace shows. It is for one goroutine. End it with defer, directly:
+//
+//	ctx, span := instruments.Start(ctx, telemetry.SpanRevoke, integration, credential)
+//	defer span.End()
+//	err := work(ctx)
+//	span.Result(codeOf(err))
+//
+// An SDK writes the value of a panic into the span whose own End is deferred, and that could be anything; behind this End
+// it does not see the panic.
+type Span struct {
+	span   trace.Span
+	result string
+}
+
+// Start begins a span, below the one in ctx if there is one. Credential is an id, and may be empty.
+func (i *Instruments) Start(ctx context.Context, name Name, integration, credential string) (context.Context, *Span) {
+	kind := trace.SpanKindInternal
+	if slices.Contains(outward, name) {
+		kind = trace.SpanKindClient
+	}
+	attributes := []attribute.KeyValue{keyIntegration.String(integration)}
+	if credential != "" {
+		attributes = append(attributes, keyCredential.String(credential))
+	}
+	ctx, span := i.tracer.Start(ctx, string(name), trace.WithSpanKind(kind), trace.WithAttributes(attributes...))
+	return ctx, &Span{span: span, result: resultPanic}
+}
+
+// Trigger says what a refresh was begun for.
+func (s *Span) Trigger(trigger Trigger) { s.span.SetAttributes(keyTrigger.String(string(trigger))) }
+
+// Credential names the credential that the work turned out to be about.
+func (s *Span) Credential(id string) {
+	if id != "" {
+		s.span.SetAttributes(keyCredential.String(id))
+	}
+}
+
+// Answered is Result for a request to which an answer came.
+func (s *Span) Answered(status int) {
+	s.span.SetAttributes(keyStatus.Int(status))
+	s.result = ResultOK
+	if status >= 400 {
+		s.result = strconv.Itoa(status) // as OpenTelemetry has it for HTTP clients
+	}
+}
+
+// Method names the method of a request. One that is not of RFC 9110 or 5789 is not told: it could be anything.
+func (s *Span) Method(method string) {
+	if method == "" { // as net/http understands it
+		method = "GET"
+	}
+	if !slices.Contains(methods, method) {
+		method = other
+	}
+	s.span.SetAttributes(keyMethod.String(method))
+}
+
+var methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE"}
+
+// Result says how the work ended: ResultOK, or a code of a fixed list, never the text of an error. Without it End takes
+// the work for cut off by a panic.
+func (s *Span) Result(code string) { s.result = code }
+
+// End ends the span.
+func (s *Span) End() {
+	if s.result != ResultOK {
+		s.span.SetAttributes(keyErrorType.String(s.result))
+		s.span.SetStatus(codes.Error, s.result)
+	}
+	s.span.End()
+}
