@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/polycred/polycred/core/internal/telemetry"
 	"github.com/polycred/polycred/crypto"
 )
 
@@ -27,8 +28,8 @@ type KeyInput struct {
 // AddKey connects an account with an API key and returns its credential. The key is tried at APIKey.TestURL first and
 // stored only when the provider accepts it; the rules are those of Connect.
 //
-// Errors: InputError, ErrKeyRejected, ProviderError, ErrNotFound, ErrDeleting, ErrConflict when the integration became one
-// with OAuth meanwhile, ErrAlreadyConnected, AmbiguousError, ErrAccountMismatch, ErrAccountConnected, ErrExternalID,
+// Errors: InputError, ErrKeyRejected, ProviderError, ErrNotFound, ErrDeleting, ErrDisabled for a user who is, ErrConflict when
+// the integration became one with OAuth meanwhile, ErrAlreadyConnected, AmbiguousError, ErrAccountMismatch, ErrAccountConnected, ErrExternalID,
 // ErrTooMany when the integration says SameAccountAllow and this account is connected as often as that lets it be,
 // ErrPermission, ErrHiddenConflict.
 func (u *User) AddKey(ctx context.Context, in KeyInput) (Credential, error) {
@@ -56,6 +57,16 @@ func (u *User) addKey(ctx context.Context, in KeyInput) (credentialRecord, error
 	case p.APIKey == nil:
 		return none, invalid("integration", "is connected over OAuth: call Connect")
 	}
+	record, err := traced(ctx, u.e, telemetry.SpanKey, p.Name, func(ctx context.Context) (credentialRecord, error) {
+		return u.addKeyOf(ctx, p, in)
+	})
+	u.e.telemetry.Connected(ctx, p.Name, connectResult(err))
+	return record, err
+}
+
+// addKeyOf is addKey once the integration is known.
+func (u *User) addKeyOf(ctx context.Context, p *provider, in KeyInput) (credentialRecord, error) {
+	var none credentialRecord
 	key := strings.TrimSpace(in.Key.Reveal())
 	switch {
 	case key == "":
@@ -69,13 +80,17 @@ func (u *User) addKey(ctx context.Context, in KeyInput) (credentialRecord, error
 	if err := p.checkGiven(in.Variables); err != nil {
 		return none, err
 	}
+	var err error
 	if g.wish, err = u.wish(ctx, p, asked{in.AllowMultiple, in.Into, in.ExternalID, in.Label}); err != nil {
 		return none, err
 	}
 	if g.variables, err = u.variables(ctx, p, &g.wish, in.Variables); err != nil {
 		return none, err
 	}
-	if g.account, err = u.e.tryKey(ctx, p, g); err != nil {
+	g.account, err = traced(ctx, u.e, telemetry.SpanIdentify, p.Name, func(ctx context.Context) (ProviderAccount, error) {
+		return u.e.tryKey(ctx, p, g)
+	})
+	if err != nil {
 		return none, err
 	}
 	return u.e.commit(ctx, g, nil)

@@ -87,6 +87,8 @@ var elsewhere = map[string]string{
 	"AddKey":          "TestSecurity9_AddKey",
 	"CompleteConnect": "TestSecurity9_SessionsOfOthers",
 	"ConnectOutcome":  "TestSecurity9_SessionsOfOthers",
+	"Disable":         "TestNarrowedHandleSwitchesNothing",
+	"Enable":          "TestNarrowedHandleSwitchesNothing",
 }
 
 // Each method that a User has is denied to a handle that lacks what it needs. A new method has to get its case.

@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/polycred/polycred/core/internal/kernel"
@@ -12,48 +13,52 @@ import (
 // rest is how long numbering pauses, so that under load it moves many events in one commit, not few in many.
 const rest = 20 * time.Millisecond
 
-// Run does the engine's background work until ctx is done, and then returns nil: it numbers events, so that Subscribe
-// gets them, and removes those that are older than Options.EventRetention; it removes connect sessions that expired,
-// and stores refreshed tokens that the store could not take at first. Call it once, in a goroutine of its own, in every
-// process, and end its context before Close: a Run that is left over returns ErrClosed within a minute.
+// Run does the engine's background work until ctx is done, and then returns nil, soon: it refreshes tokens before they
+// end, and keeps refresh tokens alive that would die of idleness; it revokes at the providers what was disconnected; it
+// goes on with long work that was cut short; it numbers events, so that Subscribe gets them, and removes those that are
+// older than Options.EventRetention; it removes connect sessions that expired, and stores refreshed tokens that the store
+// could not take at first. Call it once, in a goroutine of its own, in every process: they share the work. End its context
+// before Close: a Run that is left over returns ErrClosed.
+//
+// A quarantined engine refreshes and revokes nothing.
 func (e *Engine) Run(ctx context.Context) error {
-	numbering := make(chan struct{})
-	go func() {
-		defer close(numbering)
-		e.number(ctx)
-	}()
-	defer func() { <-numbering }()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-timer.C:
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(e.closed, stop)()
+	e.health.running.Add(1)
+	defer e.health.running.Add(-1)
+	var numbering sync.WaitGroup
+	defer numbering.Wait()
+	numbering.Go(func() { e.number(running) })
+	e.kernel.Run(running, func(err error, times int) {
+		if times&(times-1) == 0 { // ever less often
+			e.log.WarnContext(running, "background work failed; trying again", "error", err, "failures", times)
 		}
-		if e.ending.Load() {
-			return ErrClosed
-		}
-		if err := e.kernel.Tasks(ctx); err != nil && ctx.Err() == nil {
-			e.log.WarnContext(ctx, "background work failed; trying again in a minute", "error", err)
-		}
-		timer.Reset(time.Minute)
+	})
+	_ = e.ahead.lanes.settle(context.WithoutCancel(ctx)) // soon: its workers saw the end too
+	if ctx.Err() == nil {
+		return ErrClosed
 	}
+	return nil
 }
 
-// background registers what Run does each minute.
+// background registers what Run does.
 func (e *Engine) background() {
-	e.kernel.Background(e.tellUses)
-	e.kernel.Background(e.sweepSessions)
-	e.kernel.Background(func(ctx context.Context) error {
+	e.kernel.Background(time.Minute, e.tellUses)
+	e.kernel.Background(time.Minute, e.sweepSessions)
+	e.kernel.Background(time.Minute, func(ctx context.Context) error {
 		e.save(ctx)
 		return nil
 	})
-	e.kernel.Background(func(ctx context.Context) error {
+	e.kernel.Background(time.Minute, e.resumeJobs)
+	e.kernel.Background(time.Minute, func(ctx context.Context) error {
 		oldest := e.now().Add(-e.opts.EventRetention).UnixMilli()
 		_, err := e.kernel.Events().Trim(ctx, func(ev *kernel.Event) bool { return ev.Time < oldest })
 		return err
 	})
+	e.kernel.Background(time.Second, e.ahead.pass)
+	e.kernel.Settle(e.ahead.lanes.settle)
+	e.kernel.Background(time.Second, e.revokeDue)
 }
 
 // number gives events their numbers while this process holds the lease for it: as soon as one is there, and, for those of
@@ -94,6 +99,7 @@ func (e *Engine) number(ctx context.Context) {
 		moved := 0
 		if err == nil && held != nil {
 			moved, err = e.kernel.Events().Sequence(ctx)
+			e.telemetry.Numbered(ctx, moved)
 		}
 		if failures++; err == nil {
 			failures = 0

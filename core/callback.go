@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/polycred/polycred/core/internal/telemetry"
 	"github.com/polycred/polycred/storage"
 	"github.com/polycred/polycred/storage/sealed"
 )
@@ -141,7 +142,13 @@ func (e *Engine) conclude(ctx context.Context, key string, values url.Values, fi
 		} else if err != nil {
 			return result, err
 		}
-		return result, e.finish(ctx, &record, rev, key, values, result)
+		told, span := e.telemetry.Start(ctx, telemetry.SpanCallback, record.Integration, "")
+		defer span.End()
+		err = e.finish(told, &record, rev, key, values, result)
+		span.Credential(result.Credential.ID)
+		span.Result(resultOf(err))
+		e.telemetry.Connected(ctx, record.Integration, connectResult(err))
+		return result, err
 	}
 }
 
@@ -193,6 +200,9 @@ func (e *Engine) finish(ctx context.Context, record *sessionRecord, rev storage.
 	defer cancel()
 
 	by, err := e.actor(record)
+	if err == nil { // before the code is spent: nobody would give the token back
+		err = e.mayConnect(ctx, record.User)
+	}
 	var g *grant
 	if err == nil {
 		g, err = e.authorized(ctx, by, record, values)

@@ -10,12 +10,14 @@ import (
 	"strings"
 
 	"github.com/polycred/polycred/core/internal/endpoint"
+	"github.com/polycred/polycred/core/internal/telemetry"
 	"github.com/polycred/polycred/crypto"
 )
 
 // Client returns an HTTP client that acts as exactly the account that sel names, which it resolves now. Each request is
 // sent with a valid token, which replaces whatever authorisation the request has, and goes only to hosts that the
-// integration lists (Integration.AllowedHosts). A 401 makes it refresh the token, at most once a minute, and repeat the
+// integration lists (Integration.AllowedHosts). A 401 makes it refresh the token, at most once a minute or as the integration says
+// (RefreshTokens.MinInterval), and repeat the
 // request, if its body can be read again (http.Request.GetBody); otherwise the 401 is returned. A 403 repeats it once
 // if the token was replaced under it, because some providers end the old token before they answer a refresh. Redirects
 // are followed on the same host; one that leads elsewhere is returned as it is, so that no token follows it; the
@@ -66,6 +68,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	ctx, e := req.Context(), t.u.e
 	t.u.used(ctx, record.Integration, record.ID, "client")
+	e.telemetry.Issued(ctx, record.Integration, telemetry.UseClient)
 	resp, err := e.send(p, req, req.Body, &record)
 	if err != nil || p.OAuth2 == nil {
 		return resp, err
@@ -74,7 +77,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	var ok bool
 	switch resp.StatusCode {
 	case http.StatusUnauthorized:
-		renewed, ok = e.forceRefresh(ctx, t.u.id, &record)
+		renewed, ok = e.forceRefresh(ctx, t.u.id, &record, p)
 	case http.StatusForbidden: // no reason to refresh, but the token may have been replaced under the request
 		renewed, ok = e.replaced(ctx, t.u.id, &record)
 	}
@@ -142,7 +145,10 @@ func (e *Engine) providerOf(ctx context.Context, record *tokenRecord) (*provider
 // send sends a copy of req with the account's authorisation. The response names req itself as its request, so that
 // nobody finds the token there.
 func (e *Engine) send(p *provider, req *http.Request, body io.ReadCloser, record *tokenRecord) (*http.Response, error) {
-	out := req.Clone(req.Context())
+	ctx, span := e.telemetry.Start(req.Context(), telemetry.SpanRequest, p.Name, record.ID)
+	defer span.End()
+	span.Method(req.Method)
+	out := req.Clone(ctx)
 	out.Body = body
 	if out.Header == nil {
 		out.Header = http.Header{}
@@ -150,8 +156,10 @@ func (e *Engine) send(p *provider, req *http.Request, body io.ReadCloser, record
 	p.inject(out, record.AccessToken)
 	resp, err := e.out.RoundTrip(out)
 	if err != nil {
+		span.Result(string(FailureTransient))
 		return nil, &ProviderError{Integration: p.Name, Op: "request", Class: FailureTransient, Reason: err.Error(), err: err, setup: blocked(err)}
 	}
+	span.Answered(resp.StatusCode)
 	resp.Request = req
 	if resp.StatusCode >= 300 && resp.StatusCode < 400 {
 		resp.Request = req.WithContext(context.WithValue(req.Context(), generationKey{}, record.Generation))

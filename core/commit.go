@@ -25,6 +25,7 @@ type wish struct {
 	into              string // a credential id
 	externalID        string // clean
 	label             string // clean
+	known             bool   // the user had a record when this was asked for
 }
 
 // grant is an authorisation that was given: a wish, and what the provider answered.
@@ -77,6 +78,14 @@ func (u *User) wish(ctx context.Context, p *provider, in asked) (wish, error) {
 		}
 		w.into = record.ID
 	}
+	user, rev, err := u.e.user(ctx, u.id)
+	if err == nil {
+		err = user.may(u.id)
+	}
+	if err != nil {
+		return w, err
+	}
+	w.known = rev != 0
 	target, _, err := u.e.target(ctx, &w)
 	if err != nil || w.externalID == "" {
 		return w, err
@@ -202,7 +211,7 @@ func (e *Engine) tryCommit(ctx context.Context, g *grant, also func(*sealed.Tx, 
 			return none, err
 		}
 	}
-	record.authorise(p, g, rev == 0, e.now())
+	record.authorise(p, g, rev == 0, e.by, e.now())
 	if err := g.by.allow(actWrite, &record); err != nil { // as it will be: with its external id
 		return none, err
 	}
@@ -210,7 +219,11 @@ func (e *Engine) tryCommit(ctx context.Context, g *grant, also func(*sealed.Tx, 
 		return none, err
 	}
 
+	if err := e.joinUser(ctx, tx, &g.wish); err != nil {
+		return none, err
+	}
 	e.tables.integrations.Check(tx, p.rev, p.Name)
+	e.schedule(tx, g.user, &record, p)
 	next := e.tables.credentials.Put(tx, &record, rev, g.user, record.ID)
 	if rev == 0 {
 		roster.Count++
@@ -251,7 +264,7 @@ func (e *Engine) announce(ctx context.Context, tx *sealed.Tx, g *grant, old, rec
 	switch {
 	case record.Status == StatusPending: // it was never usable
 		return nil
-	case created || old.Status == StatusPending:
+	case created || old.Status == StatusPending || old.Incomplete:
 		return e.kernel.Connected(ctx, tx, record.hooked(g.user))
 	default:
 		return e.kernel.Reconnected(ctx, tx, record.hooked(g.user))
@@ -295,20 +308,21 @@ func (e *Engine) targetOf(ctx context.Context, p *provider, g *grant, held []cre
 
 // authorise writes an authorisation into a credential, new or there before. An account is complete once it was; later
 // ones are PENDING until all that their setup takes is known.
-func (r *credentialRecord) authorise(p *provider, g *grant, created bool, now time.Time) {
+func (r *credentialRecord) authorise(p *provider, g *grant, created bool, by uint64, now time.Time) {
 	same := ProviderAccount(r.Account).Same(g.account) && r.ClientID == g.clientID
-	pending := created || r.Status == StatusPending
+	pending := created || r.Status == StatusPending || r.Incomplete
 	r.Status, r.Scopes, r.Variables, r.ClientID = StatusValid, g.scopes, g.variables, g.clientID
 	if r.findMissing(p); pending && len(r.Missing) > 0 {
 		r.Status = StatusPending
 	}
+	r.Incomplete = false
 	if g.label != "" {
 		r.Label = g.label
 	}
 	if !created && !ProviderAccount(r.Account).Same(g.account) {
 		r.Generation++
 	}
-	r.Account = accountRecord(g.account)
+	r.Account, r.Identified, r.By = accountRecord(g.account), p.Integration.Identity.fingerprint(), by
 	r.AccessToken, r.TokenType = g.access, g.tokenType
 	r.Refreshed, r.ValidUntil, r.Updated = toMillis(now), 0, toMillis(now)
 	if g.lifetime > 0 {
@@ -319,7 +333,7 @@ func (r *credentialRecord) authorise(p *provider, g *grant, created bool, now ti
 		r.RefreshToken = g.refresh
 	}
 	r.PreviousRefreshToken, r.PreviousUntil = crypto.Secret{}, 0
-	r.Intent, r.Failures, r.LastFailure, r.NextAttempt = nil, 0, FailureNone, 0
+	r.settled()
 }
 
 func cloneMap(m map[string]string) map[string]string {

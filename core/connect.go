@@ -61,9 +61,9 @@ type ConnectSession struct {
 // Connect begins to connect an account over OAuth and returns the session. Nothing is changed but that session is
 // stored; the account is there once Engine.Callback returned it.
 //
-// Errors: InputError, ErrNotFound for the integration or Into, ErrDeleting, and what the rules say of the accounts
-// there are: ErrAlreadyConnected, AmbiguousError, ErrExternalID; ErrMisconfigured when the integration has no client
-// secret; ErrPermission, ErrHiddenConflict. The rules are applied again when the account answers.
+// Errors: InputError, ErrNotFound for the integration or Into, ErrDeleting, ErrDisabled for a user who is, and what the
+// rules say of the accounts there are: ErrAlreadyConnected, AmbiguousError, ErrExternalID; ErrMisconfigured when the
+// integration has no client secret; ErrPermission, ErrHiddenConflict. The rules are applied again when the account answers.
 func (u *User) Connect(ctx context.Context, in ConnectInput) (*ConnectSession, error) {
 	session, err := u.connect(ctx, in)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/polycred/polycred/core/internal/due"
 	"github.com/polycred/polycred/crypto"
 )
 
@@ -38,9 +39,19 @@ type Credential struct {
 	Updated    time.Time `json:"dateUpdated"`             // of anything
 	Refreshed  time.Time `json:"dateRefreshed,omitzero"`  // when the token was last obtained; of an API key, when it was connected
 	ValidUntil time.Time `json:"dateValidUntil,omitzero"` // of the token; zero when it has no known end
-	// RefreshFailures counts failed refreshes since the last good one, LastFailure is the class of the last.
+
+	// Disabled says that it was switched off, see User.Disable. That changes nothing about Status.
+	Disabled bool `json:"disabled,omitempty"`
+	// Refreshing says that a refresh of it was begun and has not ended; after a crash in one, until the next one.
+	Refreshing bool `json:"isRefreshing"`
+	// RefreshFailures counts failed refreshes since the last good one. LastFailure is the class of the last: of an INVALID
+	// account, why it is that, where "indeterminate" says that the answer to a refresh was lost, and with it the account's
+	// new refresh token. FailureCode is the provider's code, such as "invalid_grant"; NextAttempt is when a refresh is tried
+	// again.
 	RefreshFailures int          `json:"refreshFailureCount"`
 	LastFailure     FailureClass `json:"lastFailure,omitempty"`
+	FailureCode     string       `json:"failureCode,omitempty"`
+	NextAttempt     time.Time    `json:"dateNextAttempt,omitzero"`
 
 	// Missing are the inputs of Integration.Setup whose values keep it PENDING; see User.Setup.
 	Missing []string `json:"missing,omitempty"`
@@ -78,6 +89,12 @@ type tokenRecord struct {
 	RefreshToken crypto.Secret `cbor:"24,keyasint"`
 	NextAttempt  millis        `cbor:"34,keyasint,omitempty"` // of a refresh, after one failed
 	Generation   uint64        `cbor:"35,keyasint,omitempty"` // of the account: a reconnect by one not known to be the same raises it
+
+	// Since format 3.
+	By       uint64 `cbor:"36,keyasint,omitempty"` // who obtained the token: see Engine.by; by its clock are the times above
+	Disabled bool   `cbor:"37,keyasint,omitempty"`
+	Wait     millis `cbor:"38,keyasint,omitempty"` // the length of the pause that ends at NextAttempt
+	PausedBy uint64 `cbor:"39,keyasint,omitempty"` // who began that pause
 }
 
 // credentialRecord is a credential as it is stored.
@@ -100,10 +117,14 @@ type credentialRecord struct {
 	Intent      *intentRecord `cbor:"31,keyasint,omitempty"` // a refresh under way
 	Failures    int           `cbor:"32,keyasint,omitempty"`
 	LastFailure FailureClass  `cbor:"33,keyasint,omitempty"`
+	FailureCode string        `cbor:"27,keyasint,omitempty"` // since format 3, as is Due
+	Due         due.Minute    `cbor:"28,keyasint,omitempty"` // where its entry in the due queue stands; 0: it has none
+	Identified  uint64        `cbor:"29,keyasint,omitempty"` // how its account was recognised: see Identity.fingerprint
 
 	Setup        map[string]any           `cbor:"40,keyasint,omitempty"`
 	SetupSecrets map[string]crypto.Secret `cbor:"41,keyasint,omitempty"`
 	Missing      []string                 `cbor:"42,keyasint,omitempty"` // while it is pending
+	Incomplete   bool                     `cbor:"43,keyasint,omitempty"` // INVALID, and was PENDING before; since format 3
 }
 
 // intentRecord says, before a provider is asked, what is about to be spent.
@@ -112,6 +133,10 @@ type intentRecord struct {
 	Fingerprint []byte `cbor:"2,keyasint"` // digest of the refresh token
 	Started     millis `cbor:"3,keyasint"`
 	Boot        string `cbor:"4,keyasint"`
+	// Since is when the first refresh with this refresh token began whose outcome nobody knows; 0: there is none. Since
+	// format 3, as is Ended.
+	Since millis `cbor:"5,keyasint,omitempty"`
+	Ended bool   `cbor:"6,keyasint,omitempty"` // nobody waits for its answer any more
 }
 
 type accountRecord struct {
@@ -126,13 +151,17 @@ func (r *credentialRecord) public(user string) Credential {
 		ID: r.ID, User: user, Integration: r.Integration, ExternalID: r.ExternalID, Owner: r.Owner,
 		Status: r.Status, Account: ProviderAccount(r.Account), Scopes: r.Scopes,
 		Created: r.Created.time(), Updated: r.Updated.time(), Refreshed: r.Refreshed.time(), ValidUntil: r.ValidUntil.time(),
-		RefreshFailures: r.Failures, LastFailure: r.LastFailure,
+		Disabled: r.Disabled, Refreshing: r.Intent != nil && !r.Intent.Ended,
+		RefreshFailures: r.Failures, LastFailure: r.LastFailure, FailureCode: r.FailureCode, NextAttempt: r.NextAttempt.time(),
 		Label: r.Label, Missing: slices.Clone(r.Missing),
 	}
 }
 
 // usable reports why the credential cannot be used, if so.
 func (r *tokenRecord) usable() error {
+	if r.Disabled {
+		return fmt.Errorf("credential %s: %w", r.ID, ErrDisabled)
+	}
 	switch r.Status {
 	case StatusValid:
 		return nil

@@ -10,8 +10,10 @@ import (
 )
 
 // Disconnect removes the account that sel names, whatever its status, when sel names none the only one there is, with its
-// configurations. Every other account goes on working. The provider is not told: polycred forgets the tokens and does not
-// revoke them.
+// configurations. Every other account goes on working. Where the integration has a RevocationURL, its tokens are revoked at
+// the provider: not by this call, which does not wait for the provider, but by Run in the minutes that follow, again and
+// again for three days if need be. How that ends is EventRevoked. Nothing is revoked that would end another account: see
+// RevocationScope.
 //
 // Errors: InputError, ErrNotFound, ErrNotConnected, AmbiguousError, ErrPermission.
 func (u *User) Disconnect(ctx context.Context, sel Selector) error {
@@ -39,6 +41,10 @@ func (u *User) disconnect(ctx context.Context, id string) error {
 func (u *User) remove(ctx context.Context, tx *sealed.Tx, record *credentialRecord, rev storage.Rev) error {
 	e := u.e
 	e.tables.credentials.Delete(tx, rev, u.id, record.ID)
+	e.tables.refreshes.Move(tx, record.Due, 0, u.id, record.ID)
+	if err := e.queueRevocation(ctx, tx, u.id, record); err != nil {
+		return err
+	}
 	e.tables.byUser.Unmark(tx, u.id, record.Integration, record.ID)
 	e.tables.byIntegration.Unmark(tx, record.Integration, record.ID, u.id)
 	if err := e.dropClaims(ctx, tx, u.id, record); err != nil {

@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 	"github.com/polycred/polycred/core/internal/egress"
 	"github.com/polycred/polycred/core/internal/kernel"
 	"github.com/polycred/polycred/core/internal/lease"
+	"github.com/polycred/polycred/core/internal/telemetry"
 	"github.com/polycred/polycred/crypto"
 	"github.com/polycred/polycred/storage"
 	"github.com/polycred/polycred/storage/sealed"
@@ -34,23 +36,36 @@ type Engine struct {
 	log    *slog.Logger
 	out    *egress.Transport
 	boot   string // this run of the program
+	by     uint64 // the same in few bytes
 	tables tables
 	kernel *kernel.Kernel
 	leases *lease.Table
-	uses   uses
+	// watched is how long pauses and tokens of other processes have been seen, whose clocks may differ from ours.
+	watched  *lease.Watch
+	uses     uses
+	revoker  revoker
+	disabled disabled
+	ahead    *scheduler
+	health   vitals
 
 	quarantined bool
+	exclusive   bool // no other process has the store open
 	// authorities reads what a connect session keeps of an authority; nil refuses such sessions.
 	authorities func(raw []byte) (*authority, error)
+
+	telemetry *telemetry.Instruments
+	unobserve func() // ends that metrics ask for unsaved tokens
 
 	providers sync.Map           // integration name → *provider, for cacheTTL
 	refreshes singleflight.Group // by user and credential
 	behind    sync.Map           // those of them that run behind a call
 	unsaved   sync.Map           // by the same → unsaved
 
-	mu     sync.Mutex     // guards ending against adding to work
-	work   sync.WaitGroup // refreshes, callbacks and key tests in flight
-	ending atomic.Bool    // Close was called
+	mu     sync.Mutex      // guards ending against adding to work
+	work   sync.WaitGroup  // refreshes, callbacks and key tests in flight
+	ending atomic.Bool     // Close was called
+	closed context.Context // done once Close was called
+	end    context.CancelFunc
 }
 
 // boot is this run of the program: a lease of another one, on a store that only one process can have open, is over.
@@ -62,8 +77,8 @@ const cacheTTL = 5 * time.Second
 // Open opens a project of store; o may be nil. keks.Policy is needed; without keks.Tokens the engine can declare
 // integrations and nothing else. The store stays the caller's: close the engine first, then the store.
 //
-// Open one engine for a store and project: a second one, in this process or another, does not know which tokens the
-// first is refreshing, and two that spend the same refresh token can end an account's grant.
+// Any number of engines may be open on a store and project, in as many processes as the store allows: they refresh each
+// token once between them. One for each process is what most programs need.
 //
 // A key-encryption key in a file inside the store's directory is refused with ErrKEKInStore. A store that was copied or
 // moved is opened in quarantine, see Options.TakeOver and Engine.Quarantined.
@@ -78,7 +93,8 @@ func Open(ctx context.Context, store storage.Store, keks crypto.KEKs, o *Options
 	if err != nil {
 		return nil, fmt.Errorf("open engine: %w", err)
 	}
-	db, err := sealed.Open(ctx, store, keks, opts.Project, &sealed.Options{Now: opts.Now})
+	measured := telemetry.New(opts.MeterProvider, opts.TracerProvider)
+	db, err := sealed.Open(ctx, measured.Store(store), keks, opts.Project, &sealed.Options{Now: opts.Now})
 	if errors.Is(err, crypto.ErrWrongKEK) {
 		err = fmt.Errorf("%w%s", err, whichKEK(keks))
 	}
@@ -91,15 +107,22 @@ func Open(ctx context.Context, store storage.Store, keks crypto.KEKs, o *Options
 	if err != nil {
 		return nil, fmt.Errorf("open engine: %w", invalid("privateHosts", err.Error()))
 	}
-	e := &Engine{opts: opts, store: store, db: db, log: opts.Logger, out: out, boot: boot, tables: newTables(db)}
+	e := &Engine{opts: opts, store: store, db: db, log: opts.Logger, out: out, boot: boot, tables: newTables(db, opts.Now)}
+	e.by = binary.BigEndian.Uint64(digest("boot", boot))
+	e.telemetry, e.unobserve = measured, func() {}
 	e.kernel = kernel.New(db, e.now, e.log)
 	exclusive, ok := store.(storage.Exclusive)
-	e.leases = lease.New(db, lease.Options{Boot: e.boot, Exclusive: ok && exclusive.Exclusive(), TTL: opts.LeaseTTL, Now: opts.Now})
+	e.exclusive = ok && exclusive.Exclusive()
+	e.leases = lease.New(db, lease.Options{Boot: e.boot, Exclusive: e.exclusive, TTL: opts.LeaseTTL, Now: opts.Now})
+	e.watched = lease.NewWatch(mostSkew)
+	e.closed, e.end = context.WithCancel(context.Background())
+	e.ahead = newScheduler(e)
 	e.background()
 	if err := e.bootUp(ctx); err != nil {
 		out.Close()
 		return nil, err
 	}
+	e.unobserve = measured.Unsaved(e.countUnsaved)
 	return e, nil
 }
 
@@ -189,6 +212,7 @@ func (e *Engine) User(id string) *User { return &User{e: e, id: id} }
 func (e *Engine) Close() error {
 	e.mu.Lock()
 	e.ending.Store(true)
+	e.end()
 	e.mu.Unlock()
 	e.work.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -198,6 +222,7 @@ func (e *Engine) Close() error {
 		e.log.WarnContext(ctx, "who used which account in the last minute could not be written down", "error", err)
 	}
 	e.out.Close()
+	e.unobserve()
 	return nil
 }
 

@@ -26,7 +26,7 @@ var (
 	ErrConflict = errors.New("changed by somebody else in the meantime")
 	// ErrInUse: the integration still has credentials.
 	ErrInUse = errors.New("still in use")
-	// ErrDeleting: the integration is being deleted.
+	// ErrDeleting: the integration, or the user, is being deleted.
 	ErrDeleting = errors.New("being deleted")
 
 	// ErrAlreadyConnected: the user has an account of the integration and did not ask for another (rule 1).
@@ -62,6 +62,8 @@ var (
 	ErrNotConnected = errors.New("not connected")
 	// ErrReconnect: the account's authorisation is no longer good; the person has to connect it again.
 	ErrReconnect = errors.New("needs to be reconnected")
+	// ErrDisabled: the account, or its user, is switched off. Only the program can switch it on again.
+	ErrDisabled = errors.New("is disabled")
 	// ErrPending: the account is not completely set up.
 	ErrPending = errors.New("not completely set up")
 	// ErrKeyRejected: the provider does not accept the API key.

@@ -57,7 +57,7 @@ type ActorType string
 const (
 	ActorUser     ActorType = "user"     // the connected user of the event, through a User handle
 	ActorOperator ActorType = "operator" // who declares integrations
-	ActorEngine   ActorType = "engine"   // polycred itself, while it refreshed a token
+	ActorEngine   ActorType = "engine"   // polycred itself, while it refreshed or revoked tokens
 )
 
 // EventKind says what happened. Programs pass over kinds that they do not know: later versions have more.
@@ -67,6 +67,7 @@ type EventKind string
 //
 //   - credential.… are by the user, and set User, Integration, Credential and Revision, the account's;
 //   - configuration.… are by the user, and set Configuration too; Revision is the configuration's;
+//   - user.… are by the operator, and set User;
 //   - integration.… and client_secret.set are by the operator, and set Integration.
 //
 // All other fields stay empty. Result is "ok" where nothing else is said. Details are those named, each missing where there
@@ -88,13 +89,26 @@ const (
 	// both with a comma), and what they are now: "label", "externalId", "previousExternalId", each missing where there is
 	// none.
 	EventRenamed EventKind = "credential.renamed"
-	// EventInvalidated: its authorisation has ended; it has to be connected again. Actor: the engine. Cause: "refresh".
-	// Result: the code that the provider gave, such as "invalid_grant", or "permanent"; "no_refresh_token" when there was
-	// nothing to refresh with.
+	// EventInvalidated: its authorisation has ended; it has to be connected again. Actor: the engine. Cause: "refresh"; or
+	// the operator, "revoke", who ended those of all accounts of the integration, see EventIntegrationRevoked. Result:
+	// "revoked" then, else the code that the provider gave, such as "invalid_grant", or "permanent"; "no_refresh_token" when
+	// there was nothing to refresh with. Details: "lost": "refresh_token" when the answer to a refresh before was lost, and
+	// with it, most likely, the refresh token that would have been good.
 	EventInvalidated EventKind = "credential.invalidated"
-	// EventDisconnected: it is gone. Cause: "request". Details: "externalId" and "owner" where it had them; "grant":
-	// "shared" when another credential, of whatever user, stands for the same grant at the provider.
+	// EventRefreshRefused: the answer to a refresh was for another provider account than the one that was connected; nothing
+	// of it was stored. Told once until a refresh succeeds. Actor: the engine. Cause: "refresh". Result: "other_account".
+	EventRefreshRefused EventKind = "credential.refresh_refused"
+	// EventDisconnected: it is gone. Cause: "request"; "delete_user" when it went with its user, which is by the operator.
+	// Details: "externalId" and "owner" where it had them; "grant": "shared" when another credential, of whatever user, stands
+	// for the same grant at the provider; "record": "damaged" when it could not be read, and Integration then may be empty.
 	EventDisconnected EventKind = "credential.disconnected"
+	// EventRevoked: its tokens were given back to the provider after it was disconnected, or could not be. Actor: the engine.
+	// No Revision. Cause: "revocation". Result: "ok" (the provider took them, or knew that they were dead); "not_revoked"
+	// (the integration says by now that tokens are not revoked); "misconfigured" (its revocation URL lacks a variable); else
+	// nobody tries any more, because of the code that the provider gave or the class of the last failure. Details:
+	// "attempts", how often the provider was asked; "grant": "shared" when it was not, because another credential, of
+	// whatever user, would have lost its grant too; "left": "access_token" when that cannot be revoked and has to run out.
+	EventRevoked EventKind = "credential.revoked"
 	// EventUsed sums up how often somebody with a name (Actor has a person or a token id) used a credential. Cause: "token"
 	// (it was taken out) or "client" (requests were sent). Details: "count", "first" and "last" (RFC 3339). At most one a
 	// minute for each actor, credential and cause. What a program does on its own behalf is not counted. No Revision.
@@ -124,6 +138,22 @@ const (
 	EventIntegrationDeleted EventKind = "integration.deleted"
 	// EventClientSecretSet: the client secrets were replaced. Cause: "request". Details: "count", how many secrets live now.
 	EventClientSecretSet EventKind = "client_secret.set"
+	// EventDisabled, EventEnabled: it was switched off, or on again, by the program. Cause: "request".
+	EventDisabled EventKind = "credential.disabled"
+	EventEnabled  EventKind = "credential.enabled"
+
+	// EventUserDisabled, EventUserEnabled: all accounts of a user were switched off, or on again. Cause: "request".
+	EventUserDisabled EventKind = "user.disabled"
+	EventUserEnabled  EventKind = "user.enabled"
+	// EventUserDeleted: a user is gone, with all accounts, of which each has its own event. Cause: "request". Details are
+	// numbers: "credentials" that were removed; of these, "queued" whose authorisation the provider is asked to end,
+	// "unrevocable" for which there is no way to ask, "shared" that others still use; "damaged", further ones that could not
+	// be read; "sessions", connect sessions of whatever age.
+	EventUserDeleted EventKind = "user.deleted"
+	// EventIntegrationRevoked: all accounts that an integration had have lost their authorisation, of which each has its own
+	// event where it was not INVALID before. Cause: "request". Details are numbers: "credentials", "queued", "unrevocable",
+	// "shared" as for a user; "damaged", those that could not be read and stayed as they are.
+	EventIntegrationRevoked EventKind = "integration.revoked"
 	// EventTakenOver: a quarantined store was confirmed as the one to go on with. Actor: the operator. Nothing else is set.
 	// Cause: "take_over".
 	EventTakenOver EventKind = "store.taken_over"

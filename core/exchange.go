@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/polycred/polycred/core/internal/oauth"
+	"github.com/polycred/polycred/core/internal/telemetry"
 	"github.com/polycred/polycred/crypto"
 )
 
@@ -37,14 +38,23 @@ func (e *Engine) authorized(ctx context.Context, by *User, record *sessionRecord
 	if err != nil {
 		return nil, err
 	}
-	answer, err := endpoint.Exchange(ctx, values.Get("code"), record.RedirectURI, record.Verifier)
+	answer, err := traced(ctx, e, telemetry.SpanExchange, p.Name, func(ctx context.Context) (*oauth.Answer, error) {
+		answer, err := endpoint.Exchange(ctx, values.Get("code"), record.RedirectURI, record.Verifier)
+		if err != nil {
+			err = p.failure("exchange", err)
+		}
+		return answer, err
+	})
 	if err != nil {
-		return nil, p.failure("exchange", err)
+		return nil, err
 	}
 	if err := p.tokenHosts(answer, g.variables); err != nil {
 		return nil, err
 	}
-	if g.account, err = e.identify(ctx, p, answer, record, values, tokenURL, g.variables); err != nil {
+	g.account, err = traced(ctx, e, telemetry.SpanIdentify, p.Name, func(ctx context.Context) (ProviderAccount, error) {
+		return e.identify(ctx, p, answer, record, values, tokenURL, g.variables)
+	})
+	if err != nil {
 		return nil, err
 	}
 	g.access, g.refresh, g.tokenType, g.lifetime = answer.AccessToken, answer.RefreshToken, answer.TokenType, answer.Lifetime
@@ -175,11 +185,7 @@ func (e *Engine) tokenEndpoint(ctx context.Context, p *provider, op, tokenURL st
 	return &oauth.Endpoint{
 		URL: tokenURL, ClientID: p.OAuth2.ClientID, Secrets: secrets, Auth: auth, Params: p.OAuth2.TokenParams,
 		JSON: p.OAuth2.TokenEncoding == TokenJSON, TokenPath: strings.TrimPrefix(p.OAuth2.TokenPath, "."),
-		Codes: oauth.Codes{
-			Permanent: p.OAuth2.Errors.Permanent, Transient: p.OAuth2.Errors.Transient, RateLimited: p.OAuth2.Errors.RateLimited,
-			Path: p.OAuth2.Errors.CodePath, OKPath: p.OAuth2.Errors.OKStatusErrorPath,
-		},
-		Do: e.out.Do, Now: e.now,
+		Codes: p.OAuth2.Errors.codes(), Do: e.out.Do, Now: e.now,
 	}, nil
 }
 

@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"errors"
+	"iter"
 	"slices"
 
 	"github.com/polycred/polycred/storage"
@@ -15,11 +16,14 @@ import (
 // grantKeys returns the look-ups of a credential's grant, none where its account is unknown or no OAuth client was
 // involved.
 func (e *Engine) grantKeys(ctx context.Context, r *credentialRecord) ([]string, error) {
-	account := ProviderAccount(r.Account)
-	if !account.Known() || r.ClientID == "" {
+	return e.grantKeysOf(ctx, r.ClientID, ProviderAccount(r.Account))
+}
+
+func (e *Engine) grantKeysOf(ctx context.Context, clientID string, account ProviderAccount) ([]string, error) {
+	if !account.Known() || clientID == "" {
 		return nil, nil
 	}
-	return e.db.Lookup(ctx, "grant", r.ClientID, account.Issuer, account.Tenant, account.Subject)
+	return e.db.Lookup(ctx, "grant", clientID, account.Issuer, account.Tenant, account.Subject)
 }
 
 // moveGrant adds to tx that a credential stands for the grant of after in place of that of before. Either may be nil.
@@ -49,38 +53,68 @@ func (e *Engine) moveGrant(ctx context.Context, tx *sealed.Tx, user string, befo
 
 // grantShared reports whether another credential, of whatever user, stands for the same grant.
 func (e *Engine) grantShared(ctx context.Context, user string, r *credentialRecord) (bool, error) {
-	keys, err := e.grantKeys(ctx, r)
-	if err != nil {
-		return false, err
-	}
-	for _, key := range keys {
-		for after, more := []string(nil), true; more; {
-			var entries [][]string
-			if entries, more, err = e.tables.grants.Scan(ctx, []string{key}, after, 100); err != nil {
-				return false, err
-			}
-			for _, entry := range entries {
-				if after = entry; len(entry) != 3 || entry[1] == user && entry[2] == r.ID {
-					continue
-				}
-				if shared, err := e.sharesGrant(ctx, entry[1], entry[2], keys); shared || err != nil {
-					return shared, err
-				}
-			}
+	for holder, err := range e.grantHolders(ctx, r.ClientID, ProviderAccount(r.Account)) {
+		if err != nil {
+			return false, err
+		}
+		if holder.user != user || holder.ID != r.ID {
+			return true, nil
 		}
 	}
 	return false, nil
 }
 
-// sharesGrant reports whether a credential stands for the grant of those look-ups, as an entry of the index says: entries
-// are not sealed, and one under a key that not every process knew yet may be out of date.
-func (e *Engine) sharesGrant(ctx context.Context, user, credential string, keys []string) (bool, error) {
+// grantHolder is a credential that stands for a grant.
+type grantHolder struct {
+	user string
+	*credentialRecord
+}
+
+// grantHolders walks over the credentials, of whatever user, that stand for the grant of an account to a client. One
+// whose tokens were given back stands for nothing.
+func (e *Engine) grantHolders(ctx context.Context, clientID string, account ProviderAccount) iter.Seq2[grantHolder, error] {
+	return func(yield func(grantHolder, error) bool) {
+		keys, err := e.grantKeysOf(ctx, clientID, account)
+		if err != nil {
+			yield(grantHolder{}, err)
+			return
+		}
+		for _, key := range keys {
+			for after, more := []string(nil), true; more; {
+				var entries [][]string
+				if entries, more, err = e.tables.grants.Scan(ctx, []string{key}, after, 100); err != nil {
+					yield(grantHolder{}, err)
+					return
+				}
+				for _, entry := range entries {
+					if after = entry; len(entry) != 3 {
+						continue
+					}
+					record, err := e.standsFor(ctx, entry[1], entry[2], keys)
+					if (record != nil || err != nil) && !yield(grantHolder{entry[1], record}, err) {
+						return
+					}
+				}
+			}
+		}
+	}
+}
+
+// standsFor returns a credential that stands for the grant of those look-ups, as an entry of the index says, nil when it
+// does not: entries are not sealed, and one under a key that not every process knew yet may be out of date.
+func (e *Engine) standsFor(ctx context.Context, user, credential string, keys []string) (*credentialRecord, error) {
 	record, _, err := e.tables.credentials.Get(ctx, user, credential)
 	if errors.Is(err, storage.ErrNotFound) {
-		return false, nil
+		return nil, nil
 	} else if err != nil {
-		return false, err
+		return nil, err
 	}
 	own, err := e.grantKeys(ctx, &record)
-	return len(own) > 0 && slices.Contains(keys, own[0]), err
+	if err != nil || len(own) == 0 || !slices.Contains(keys, own[0]) || !record.holdsTokens() {
+		return nil, err
+	}
+	return &record, nil
 }
+
+// holdsTokens reports whether there is anything to use or to refresh with.
+func (r *tokenRecord) holdsTokens() bool { return !r.AccessToken.IsZero() || !r.RefreshToken.IsZero() }

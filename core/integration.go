@@ -85,8 +85,9 @@ type OAuth2 struct {
 	// for.
 	AuthorizationURL string `json:"authorizationUrl,omitempty" cbor:"3,keyasint"`
 	TokenURL         string `json:"tokenUrl,omitempty" cbor:"4,keyasint"`
-	// RevocationURL is where tokens are revoked, in the way that Revocation says; empty means nowhere. The variable
-	// {client_id} in it stands for ClientID. It is stored, and not used yet.
+	// RevocationURL is where the tokens of an account are revoked once it is disconnected, in the way that Revocation says;
+	// empty means nowhere. {client_id} in it stands for the client that the account was connected with, unless Variables have
+	// a variable of that name. Nobody waits for it: see User.Disconnect.
 	RevocationURL string `json:"revocationUrl,omitempty" cbor:"5,keyasint,omitempty"`
 
 	// Issuer is the provider's issuer identifier. When it is set, an "iss" on the callback (RFC 9207) and in an id_token
@@ -125,7 +126,7 @@ type OAuth2 struct {
 	// comes from a tenant (webhooks), nor decide what an account may see, unless TenantPath confirms it.
 	TenantParam string `json:"tenantParam,omitempty" cbor:"17,keyasint,omitempty"`
 
-	// Revocation says how tokens are revoked, and what that ends. It is stored, and not used yet.
+	// Revocation says how tokens are revoked, and what that ends.
 	Revocation Revocation `json:"revocation,omitzero" cbor:"18,keyasint,omitempty"`
 	// Refresh is how the provider's refresh tokens behave. It is stored, and not used yet.
 	Refresh RefreshTokens `json:"refresh,omitzero" cbor:"19,keyasint,omitempty"`
@@ -224,7 +225,9 @@ const (
 // RevocationScope says what a revocation ends.
 type RevocationScope string
 
-// The scopes; empty means RevokesToken.
+// The scopes; empty means RevokesToken. With RevokesGrant nothing is revoked while another credential, of whatever user and
+// integration, stands for the same provider account at the same client: the last one to go is. That takes Identity: an
+// account that is not recognised shares its grant with nobody, as far as polycred can tell.
 const (
 	RevokesToken RevocationScope = "token" // the token and those that stem from it
 	RevokesGrant RevocationScope = "grant" // everything that the account granted to the client

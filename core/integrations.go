@@ -262,6 +262,7 @@ func (e *Engine) DeleteIntegration(ctx context.Context, name string) error {
 	}
 	err = e.kernel.Commit(ctx, tx)
 	e.providers.Delete(name)
+	e.telemetry.Forget(name)
 	switch {
 	case conflicted(err):
 		return fmt.Errorf("delete integration %s: %w", name, ErrConflict)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/polycred/polycred/core"
@@ -36,7 +37,7 @@ func newMailboxes(e *core.Engine) *mailboxes {
 	k.OnConnect(m.connected)
 	k.OnReconnect(m.connected)
 	k.OnDisconnect(m.disconnected)
-	k.Background(func(context.Context) error {
+	k.Background(time.Minute, func(context.Context) error {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.steps++

@@ -8,6 +8,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Unselected says what happens when a call that uses an account names none and several are VALID (rule 7; see Selector).
@@ -57,6 +60,10 @@ type Options struct {
 	// are open in one process at a time do not wait.
 	LeaseTTL time.Duration
 
+	// RefreshLimit is how many refreshes ahead of expiry Run has under way at a time, for each integration in this process;
+	// 0 means 8, 1,000 is the most. Refreshes that a caller waits for are not counted.
+	RefreshLimit int
+
 	// TakeOver confirms that this store is the one to go on with, after it was restored, copied or moved to another
 	// disk or machine, and that no other copy is in use. Set it for one start: left on, it lifts every later quarantine
 	// unseen. False means that such a store is quarantined: valid tokens are given out, nothing is refreshed.
@@ -66,6 +73,10 @@ type Options struct {
 	Now func() time.Time
 	// Logger receives what an operator should know, never a secret; nil means slog.Default.
 	Logger *slog.Logger
+	// MeterProvider and TracerProvider receive metrics and traces, which docs/telemetry.md lists, never a secret; nil means
+	// the global ones of OpenTelemetry, which may be set later.
+	MeterProvider  metric.MeterProvider
+	TracerProvider trace.TracerProvider
 }
 
 // prepare returns a copy with defaults filled in, or an InputError.
@@ -81,6 +92,7 @@ func (o *Options) prepare() (Options, error) {
 	p.ProviderTimeout = cmp.Or(p.ProviderTimeout, 15*time.Second)
 	p.EventRetention = cmp.Or(p.EventRetention, 30*24*time.Hour)
 	p.LeaseTTL = cmp.Or(p.LeaseTTL, 30*time.Second)
+	p.RefreshLimit = cmp.Or(p.RefreshLimit, 8)
 	p.Unselected = cmp.Or(p.Unselected, Refuse)
 	if p.Now == nil {
 		p.Now = time.Now
@@ -123,6 +135,9 @@ func (o *Options) prepare() (Options, error) {
 	}
 	if p.LeaseTTL < time.Second || p.LeaseTTL > time.Hour {
 		return p, invalid("leaseTtl", "must be between a second and an hour, or 0 for 30 seconds")
+	}
+	if p.RefreshLimit < 1 || p.RefreshLimit > 1000 {
+		return p, invalid("refreshLimit", "must be between 1 and 1000, or 0 for 8")
 	}
 	if p.ConnectTTL < 0 || p.ConnectTTL > 24*time.Hour {
 		return p, invalid("connectTtl", "must be between 0 and 24 hours")

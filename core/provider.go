@@ -26,6 +26,7 @@ type provider struct {
 	loaded   time.Time
 
 	authorization, token, identity, test *endpoint.Template            // nil where there is none
+	revocation                           *endpoint.Template            // the same; it may have the variable client_id
 	values                               map[string]*endpoint.Template // by variable: to check its value by itself
 	hosts                                *endpoint.Hosts
 	sentHosts                            map[string]*endpoint.Sent // by field: the list of SentHosts, ready for use
@@ -104,11 +105,16 @@ func (e *Engine) newProvider(in Integration) (*provider, error) {
 	}
 	for field, t := range map[string]*endpoint.Template{
 		"oauth2.authorizationUrl": p.authorization, "oauth2.tokenUrl": p.token, "identity.url": p.identity, "apiKey.testUrl": p.test,
+		"oauth2.revocationUrl": p.revocation,
 	} {
 		if t == nil || !strings.HasPrefix(t.String(), "http:") {
 			continue
 		}
-		if u, err := t.Expand(nil); err != nil || !e.plain(u) {
+		var values map[string]string
+		if t == p.revocation {
+			values = p.withClientID(p.OAuth2.ClientID, nil)
+		}
+		if u, err := t.Expand(values); err != nil || !e.plain(u) {
 			return nil, invalid(field, "must be https; plain http needs its host and port in Options.PrivateHosts")
 		}
 	}
@@ -249,14 +255,14 @@ func (c *TokenErrors) check() error {
 }
 
 // checkRevocation checks how tokens end, at our wish and by themselves.
-func (p *provider) checkRevocation(vars map[string]endpoint.Variable) error {
+func (p *provider) checkRevocation(vars map[string]endpoint.Variable) (err error) {
 	o := p.OAuth2
 	if o.RevocationURL != "" {
 		vars = maps.Clone(vars)
 		if _, declared := vars["client_id"]; !declared {
 			vars["client_id"] = endpoint.Variable{Pattern: ".+"}
 		}
-		if _, err := endpoint.Parse(o.RevocationURL, vars); err != nil {
+		if p.revocation, err = endpoint.Parse(o.RevocationURL, vars); err != nil {
 			return invalid("oauth2.revocationUrl", err.Error())
 		}
 	}

@@ -38,7 +38,7 @@ func goldenFormat1() goldenSet {
 			ExternalID: "work", Owner: "person-1", Account: accountRecord{"https://acme.example.com", "t1", "s1", "s@example.com"},
 			Scopes: []string{"a", "b"}, Created: 1, Updated: 2, ClientID: "client",
 			PreviousRefreshToken: crypto.NewSecret("previous"), PreviousUntil: 5,
-			Attempt: 6, Intent: &intentRecord{6, []byte{1, 2}, 7, "boot"}, Failures: 8, LastFailure: FailureTransient,
+			Attempt: 6, Intent: &intentRecord{Attempt: 6, Fingerprint: []byte{1, 2}, Started: 7, Boot: "boot"}, Failures: 8, LastFailure: FailureTransient,
 		},
 		session: sessionRecord{
 			ID: "id", User: "u", Integration: "acme", Phase: sessionDone, Browser: []byte{1}, Created: 1, Expires: 2, Owner: "o",

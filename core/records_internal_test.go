@@ -136,7 +136,7 @@ func newGolden(t *testing.T, store storage.Store, kek *crypto.LocalKEK, project 
 		t.Fatal(err)
 	}
 	return &golden{
-		store: store, db: db, tables: newTables(db), kernel: kernel.New(db, time.Now, slog.New(slog.DiscardHandler)),
+		store: store, db: db, tables: newTables(db, time.Now), kernel: kernel.New(db, time.Now, slog.New(slog.DiscardHandler)),
 		leases: lease.New(db, lease.Options{Boot: "boot"}),
 	}
 }

@@ -125,9 +125,9 @@ func TestRefreshedTokenThatCannotBeStored(t *testing.T) {
 			cancel()
 		}
 	}
-	got, err := e.refreshed(ctx, "u", &spent, rev, &oauth.Answer{
+	got, err := e.write(ctx, "u", &spent, rev, unsaved{spent: spent.tokenRecord, at: e.now(), answer: &oauth.Answer{
 		AccessToken: crypto.NewSecret("at-new"), RefreshToken: crypto.NewSecret("rt-new"), Lifetime: time.Hour,
-	}, e.now())
+	}})
 	if err != nil || got.AccessToken.Reveal() != "at-new" {
 		t.Errorf("refreshed = %v, %v, want the new token", got.AccessToken.Reveal(), err)
 	}

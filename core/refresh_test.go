@@ -277,7 +277,7 @@ func TestRefreshLostReplyInGraceWindow(t *testing.T) {
 	w.rotate()
 	w.provider.Set(func(sw *coretest.Switches) { sw.GraceWindow = time.Minute })
 	ada := w.expired()
-	w.refresh(coretest.Fault{LostReply: true, Times: 1})
+	w.refresh(coretest.Fault{LostReply: true, Times: 2}) // the first of which is asked for again at once
 	if _, err := w.token("u", ada.ID); !errors.Is(err, core.ErrProvider) {
 		t.Fatalf("token = %v, want %v", err, core.ErrProvider)
 	}

@@ -9,8 +9,9 @@ import (
 // Selector names one account of a user (rules 6 and 7).
 //
 // One that names none, neither by Credential nor by Configuration, means the only one of the integration. To use an
-// account (User.Credential, Token, TokenSource, Client) that is the only VALID one; when several are VALID,
-// Options.Unselected says what happens; when there are only others, that is ErrReconnect or ErrPending. To manage one
+// account (User.Credential, Token, TokenSource, Client) that is the only VALID one that is not disabled; when there are
+// several, Options.Unselected says what happens; when there are only others, that is ErrReconnect, ErrPending or, where all
+// of them are disabled, ErrDisabled. To manage one
 // (every other method that takes a Selector) it is the only one there is, whatever its status: several are an
 // AmbiguousError, also when just one of them is VALID, and whatever Options.Unselected says.
 //
@@ -160,11 +161,13 @@ func (u *User) only(ctx context.Context, integration string) (string, error) {
 		return "", err
 	}
 	var valid []Credential
-	ended, pending := 0, 0
+	ended, pending, disabled := 0, 0, 0
 	for record, err := range u.accounts(ctx, integration) {
 		switch {
 		case err != nil:
 			return "", err
+		case record.Disabled:
+			disabled++
 		case record.Status == StatusInvalid:
 			ended++
 		case record.Status == StatusPending:
@@ -182,9 +185,11 @@ func (u *User) only(ctx context.Context, integration string) (string, error) {
 	case len(valid) > 1:
 		return "", &AmbiguousError{Integration: integration, Candidates: valid}
 	case ended > 0:
-		return "", fmt.Errorf("%w: every account of %s has lost its authorisation", ErrReconnect, integration)
+		return "", fmt.Errorf("%w: every account of %s that could be used has lost its authorisation", ErrReconnect, integration)
 	case pending > 0:
 		return "", fmt.Errorf("the account of %s: %w: CompleteSetup takes what is missing", integration, ErrPending)
+	case disabled > 0:
+		return "", fmt.Errorf("every account of %s %w", integration, ErrDisabled)
 	}
 	return "", u.e.notConnected(ctx, integration)
 }

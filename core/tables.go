@@ -1,6 +1,9 @@
 package core
 
 import (
+	"time"
+
+	"github.com/polycred/polycred/core/internal/due"
 	"github.com/polycred/polycred/crypto"
 	"github.com/polycred/polycred/storage/sealed"
 )
@@ -23,15 +26,24 @@ type tables struct {
 	passwords        *sealed.Table[passwordRecord]        // user, credential id, configuration id
 	redirects        *sealed.Table[redirectRecord]        // user, integration, digest of a redirect URL
 
+	users       *sealed.Table[userRecord]       // user
+	switches    *sealed.Table[switchesRecord]   // one
+	revocations *sealed.Table[revocationRecord] // id
+	jobs        *sealed.Table[jobRecord]        // kind, user or integration
+
 	byUser        *sealed.Index // user, integration, credential id
 	byIntegration *sealed.Index // integration, credential id, user
 	expiries      *sealed.Index // when a session expires (sortable), digest of the state
 	byConfig      *sealed.Index // user, configuration id, credential id; not of default configurations
 	grants        *sealed.Index // look-up token of client id and provider account, user, credential id
+	disabledUsers *sealed.Index // user
+
+	refreshes *due.Queue // user, credential id
+	revokes   *due.Queue // id of a revocation
 }
 
-func newTables(db *sealed.DB) tables {
-	credentials := sealed.NewTable[credentialRecord](db, sealed.Spec{Tag: 'c', Name: "credential", Plane: sealed.Tokens, Format: 2})
+func newTables(db *sealed.DB, now func() time.Time) tables {
+	credentials := sealed.NewTable[credentialRecord](db, sealed.Spec{Tag: 'c', Name: "credential", Plane: sealed.Tokens, Format: 3})
 	return tables{
 		credentials:   credentials,
 		tokens:        sealed.NewView[tokenRecord](credentials),
@@ -48,11 +60,20 @@ func newTables(db *sealed.DB) tables {
 		passwords:        sealed.NewTable[passwordRecord](db, sealed.Spec{Tag: 'w', Name: "password", Plane: sealed.Tokens, Format: 1}),
 		redirects:        sealed.NewTable[redirectRecord](db, sealed.Spec{Tag: 't', Name: "redirect", Plane: sealed.Tokens, Format: 1}),
 
+		users:       sealed.NewTable[userRecord](db, sealed.Spec{Tag: '1', Name: "user", Plane: sealed.Policy, Format: 1}),
+		switches:    sealed.NewTable[switchesRecord](db, sealed.Spec{Tag: '2', Name: "switches", Plane: sealed.Policy, Format: 1}),
+		revocations: sealed.NewTable[revocationRecord](db, sealed.Spec{Tag: 'q', Name: "revocation", Plane: sealed.Tokens, Format: 1}),
+		jobs:        sealed.NewTable[jobRecord](db, sealed.Spec{Tag: '7', Name: "job", Plane: sealed.Policy, Format: 1}),
+
 		byUser:        sealed.NewIndex(db, 'u', "credentials by user"),
 		byIntegration: sealed.NewIndex(db, 'n', "credentials by integration"),
 		expiries:      sealed.NewIndex(db, 'e', "sessions by expiry"),
 		byConfig:      sealed.NewIndex(db, 'f', "configurations by id"),
 		grants:        sealed.NewIndex(db, 'z', "credentials by grant"),
+		disabledUsers: sealed.NewIndex(db, '3', "disabled users"),
+
+		refreshes: due.New(db, due.Spec{Entries: 'd', Mark: '4', Name: "refresh", Now: now}),
+		revokes:   due.New(db, due.Spec{Entries: '5', Mark: '6', Name: "revoke", Now: now}),
 	}
 }
 
@@ -97,4 +118,17 @@ type bootRecord struct {
 	Place       string `cbor:"2,keyasint"`
 	Started     millis `cbor:"3,keyasint"`
 	Quarantined bool   `cbor:"4,keyasint,omitempty"` // set on a store that was made from another one
+}
+
+// userRecord is there for every connected user that has, or had, an account: each connect checks it, so that what is
+// said here holds for all of them.
+type userRecord struct {
+	Created  millis `cbor:"1,keyasint"`
+	Disabled bool   `cbor:"2,keyasint,omitempty"`
+	Deleting bool   `cbor:"3,keyasint,omitempty"` // no more connects: everything of theirs is about to go
+}
+
+// switchesRecord changes whenever a user is disabled or enabled, so that every process notices.
+type switchesRecord struct {
+	Version uint64 `cbor:"1,keyasint"`
 }

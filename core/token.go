@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/polycred/polycred/core/internal/telemetry"
 	"github.com/polycred/polycred/crypto"
 	"github.com/polycred/polycred/storage"
 	"golang.org/x/oauth2"
@@ -24,13 +25,14 @@ type Token struct {
 // that, is refreshed behind the call; one that has ended is refreshed first, once for all callers of the engine.
 //
 // Errors: InputError, ErrNotFound, ErrNotConnected, AmbiguousError, ErrReconnect for an account whose authorisation has
-// ended, ErrPending, ProviderError when a refresh failed for now, ErrQuarantined when one is needed; ErrPermission.
+// ended, ErrPending, ErrDisabled for an account or a user that is, ProviderError when a refresh failed for now, ErrQuarantined when one is needed; ErrPermission.
 func (u *User) Token(ctx context.Context, sel Selector) (Token, error) {
 	record, err := u.fresh(ctx, sel)
 	if err != nil {
 		return Token{}, fmt.Errorf("token of %s: %w", sel, err)
 	}
 	u.used(ctx, record.Integration, record.ID, "token")
+	u.e.telemetry.Issued(ctx, record.Integration, telemetry.UseToken)
 	return record.token(), nil
 }
 
@@ -81,6 +83,9 @@ func (u *User) fresh(ctx context.Context, sel Selector) (tokenRecord, error) {
 
 // stored returns the token of the account that sel names, as it is, if the handle may do that with it.
 func (u *User) stored(ctx context.Context, sel Selector, a action) (tokenRecord, error) {
+	if err := u.e.checkUser(ctx, u.id); err != nil {
+		return tokenRecord{}, err
+	}
 	if u.authority != nil || sel.byName() { // both need the whole record
 		whole, err := u.find(ctx, sel)
 		if err == nil {
@@ -111,44 +116,59 @@ func (e *Engine) token(ctx context.Context, user, id string) (tokenRecord, error
 	return record, err
 }
 
-// freshen returns a token that can be used in place of one that was read.
+// freshen returns a token that can be used in place of one that was read. One that is due is refreshed behind the call;
+// one that has ended, first. One that another process obtained may have ended although our clock says otherwise: it is
+// refreshed first too, if that can be done within a moment.
 func (u *User) freshen(ctx context.Context, record tokenRecord) (tokenRecord, error) {
 	if err := record.usable(); err != nil {
 		return record, err
 	}
-	now := u.e.now()
-	if !record.due(now) {
+	e, now := u.e, u.e.now()
+	skew := e.skew(&record)
+	if !record.due(now, skew) {
 		return record, nil
 	}
 	seen := record // a copy of its own: on the usual path above nothing of the record goes to the heap
-	if record.live(now) {
-		u.e.refreshBehind(ctx, u.id, &seen)
+	switch {
+	case record.live(now.Add(skew)):
+		e.refreshBehind(ctx, u.id, &seen)
 		return record, nil
+	case !record.live(now):
+		return e.refresh(ctx, u.id, &seen, triggerCaller)
 	}
-	return u.e.refresh(ctx, u.id, &seen)
+	short, cancel := context.WithTimeout(ctx, doubt)
+	defer cancel()
+	fresh, err := e.refresh(short, u.id, &seen, triggerCaller)
+	for _, ended := range []error{ErrReconnect, ErrDisabled, ErrPending, ErrNotFound, ErrClosed} {
+		if err == nil || errors.Is(err, ended) {
+			return fresh, err
+		}
+	}
+	return record, ctx.Err()
 }
 
-// due reports whether it is time to refresh: less is left than min(max(5 minutes, 20 %), 50 %) of the lifetime, give or
-// take a tenth, so that accounts that were connected together do not all refresh together. A token without a known end
-// is never due; only a 401 tells.
-func (r *tokenRecord) due(now time.Time) bool {
+// due reports whether it is time to refresh: less is left than margin, or than clocks may differ. A token without a
+// known end is never due; only a 401 tells.
+func (r *tokenRecord) due(now time.Time, skew time.Duration) bool {
 	if r.ValidUntil == 0 {
 		return false
 	}
-	if r.Refreshed-toMillis(now) > millis(clockLeeway/time.Millisecond) { // the clock went back: nobody knows the end
+	leeway := clockLeeway
+	if skew > 0 {
+		leeway += mostSkew
+	}
+	if r.Refreshed-toMillis(now) > millis(leeway/time.Millisecond) { // the clock went back: nobody knows the end
 		return true
 	}
-	lifetime := r.ValidUntil - r.Refreshed
-	margin := min(max(millis(5*time.Minute/time.Millisecond), lifetime/5), lifetime/2)
-	margin += margin * millis(r.jitter()) / 1000
-	return r.ValidUntil-millis(now.UnixMilli()) < margin
+	return r.ValidUntil-toMillis(now) < max(r.margin(), millis(skew/time.Millisecond*11/10))
 }
 
-// waits reports whether the next attempt to refresh is still to come. One further away than any backoff or Retry-After
-// was set before the clock went back.
-func (r *tokenRecord) waits(now time.Time) bool {
-	wait := r.NextAttempt - millis(now.UnixMilli())
-	return wait > 0 && wait <= millis(24*time.Hour/time.Millisecond)
+// margin is how long before its end a token is refreshed: min(max(5 minutes, 20 %), 50 %) of the lifetime, give or take a
+// tenth, so that accounts that were connected together do not all refresh together.
+func (r *tokenRecord) margin() millis {
+	lifetime := r.ValidUntil - r.Refreshed
+	margin := min(max(millis(5*time.Minute/time.Millisecond), lifetime/5), lifetime/2)
+	return margin + margin*millis(r.jitter())/1000
 }
 
 // live reports whether the token can still be used, with a moment left for the request to arrive.

@@ -21,6 +21,7 @@ func TestTokenFresh(t *testing.T) {
 	ada := w.mustConnect("u", "ada", core.ConnectInput{ExternalID: "work"})
 	w.mustConnect("u", "bob", core.ConnectInput{AllowMultiple: true})
 	before := w.provider.Calls()
+	w.mustToken("u", ada.ID) // reads who is disabled, for 5 seconds
 	for _, tt := range []struct {
 		name  string
 		sel   core.Selector

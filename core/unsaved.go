@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/polycred/polycred/core/internal/lease"
 	"github.com/polycred/polycred/core/internal/oauth"
 )
 
@@ -15,6 +16,7 @@ type unsaved struct {
 	spent  tokenRecord // what the refresh began with
 	answer *oauth.Answer
 	at     time.Time // when it came
+	p      *provider // whose answer it is
 	err    error     // why the store did not take it
 }
 
@@ -36,19 +38,41 @@ func (e *Engine) kept(user string, record *credentialRecord) (unsaved, bool) {
 func (e *Engine) save(ctx context.Context) {
 	e.unsaved.Range(func(key, _ any) bool {
 		user, id, _ := strings.Cut(key.(string), "\x00")
-		_, _, _ = e.refreshes.Do(key.(string), func() (any, error) {
-			record, rev, err := e.credential(ctx, user, id)
-			if errors.Is(err, ErrNotFound) {
-				e.unsaved.Delete(key)
-			}
-			if err != nil {
-				return nil, err
-			}
-			if k, ok := e.kept(user, &record); ok {
-				_, err = e.write(ctx, user, &record, rev, k)
-			}
-			return nil, err
-		})
+		e.saveOne(ctx, user, id)
 		return ctx.Err() == nil
 	})
+}
+
+// saveOne is save for one credential. A refresh of it may be under way beside it: both write the same.
+func (e *Engine) saveOne(ctx context.Context, user, id string) {
+	record, rev, err := e.credential(ctx, user, id)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		e.unsaved.Delete(flightKey(user, id))
+	case err == nil:
+		if k, ok := e.kept(user, &record); ok {
+			_, _ = e.write(ctx, user, &record, rev, k)
+		}
+	}
+}
+
+// persist stores a kept answer as soon as the store takes it, and ends the lease then: until then nobody else may spend
+// the refresh token that was spent.
+func (e *Engine) persist(ctx context.Context, user, id string, held *lease.Lease) {
+	done, err := e.begin()
+	if err != nil { // Close tries once more
+		return
+	}
+	go func() {
+		defer done()
+		key := flightKey(user, id)
+		for wait := 50 * time.Millisecond; pause(e.closed, wait) == nil; wait = min(2*wait, 250*time.Millisecond) {
+			_ = held.Renew(e.closed) // where it was lost, the credential's revision decides
+			e.saveOne(e.closed, user, id)
+			if _, kept := e.unsaved.Load(key); !kept {
+				break
+			}
+		}
+		_ = held.Release(context.WithoutCancel(ctx)) // else it runs out
+	}()
 }

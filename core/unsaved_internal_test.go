@@ -48,7 +48,7 @@ func TestTake(t *testing.T) {
 			record := credentialRecord{Scopes: []string{"new"}, Updated: tt.refreshed, tokenRecord: tokenRecord{
 				Status: tt.status, AccessToken: crypto.NewSecret(tt.access), RefreshToken: crypto.NewSecret(tt.refresh), Refreshed: tt.refreshed,
 			}}
-			if taken := record.take(&k); taken != tt.taken {
+			if taken := record.take(&k, 7); taken != tt.taken {
 				t.Errorf("take() = %t, want %t", taken, tt.taken)
 			}
 			access, refresh := record.AccessToken.Reveal(), record.RefreshToken.Reveal()

@@ -155,7 +155,7 @@ func (u *User) credentials(ctx context.Context, in ListInput) (CredentialPage, e
 }
 
 // Credential returns the account that sel names, whatever its status; when sel names none, the one that could be used.
-// Errors: InputError, ErrNotFound, ErrNotConnected, AmbiguousError; ErrReconnect or ErrPending when sel names none and no
+// Errors: InputError, ErrNotFound, ErrNotConnected, AmbiguousError; ErrReconnect, ErrPending or ErrDisabled when sel names none and no
 // account is usable.
 func (u *User) Credential(ctx context.Context, sel Selector) (Credential, error) {
 	record, err := u.find(ctx, sel)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/polycred/polycred/core"
 	"github.com/polycred/polycred/core/coretest"
+	"github.com/polycred/polycred/core/internal/telemetry/telemetrytest"
 	"github.com/polycred/polycred/crypto"
 	"github.com/polycred/polycred/storage"
 	"github.com/polycred/polycred/storage/memory"
@@ -36,6 +37,7 @@ type world struct {
 	keks     crypto.KEKs
 	opts     core.Options
 	engine   *core.Engine
+	told     telemetrytest.Recorder // metrics and traces
 
 	mu   sync.Mutex // guards text
 	text bytes.Buffer
@@ -65,7 +67,8 @@ func newWorld(t *testing.T, store storage.Store, change func(*core.Options)) *wo
 	w.opts = core.Options{
 		CallbackURL: callbackURL, ReturnURLs: []string{"https://app.example.com/done"},
 		PrivateHosts: []string{provider.Host()}, Now: w.clock.Now,
-		Logger: slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Logger:        slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		MeterProvider: &w.told, TracerProvider: &w.told,
 	}
 	if change != nil {
 		change(&w.opts)
@@ -287,9 +290,14 @@ func (w *world) Write(p []byte) (int, error) {
 	return w.text.Write(p)
 }
 
-// searchSecrets is security 27: nothing that was logged or returned as an error holds a secret. The provider's tokens
-// and codes begin with what is searched for.
+// searchSecrets is security 27: nothing that was logged, told to OpenTelemetry or returned as an error holds a secret. The
+// provider's tokens and codes begin with what is searched for.
 func (w *world) searchSecrets() {
+	for line := range strings.Lines(w.told.Text()) {
+		if canary := leaked(line); canary != "" {
+			w.Errorf("%q stands in what was told to OpenTelemetry: %s", canary, line)
+		}
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for line := range strings.Lines(w.text.String()) {

@@ -21,23 +21,47 @@ func (s *OAuthServer) userInfo(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, claims)
 }
 
-// revoke is POST /revoke (RFC 7009).
+// revoke is /revoke: POST of a form or of JSON (RFC 7009), or what RevokeRequests says.
 func (s *OAuthServer) revoke(w http.ResponseWriter, r *http.Request) {
-	refusal := s.wellFormed(r)
-	if refusal == nil && !s.Switches().RevokeWithoutClient {
-		refusal = s.authenticate(r)
-	}
-	if refusal == nil && r.PostForm.Get("token") == "" {
-		refusal = &oauthError{"invalid_request", "token is missing"}
+	sw := s.Switches()
+	token := r.PostForm.Get("token")
+	var refusal *oauthError
+	switch sw.RevokeRequests {
+	case RevokeRequestsBearer:
+		token = bearer(r)
+	case RevokeRequestsDelete:
+		token, refusal = r.PostForm.Get("access_token"), s.authenticate(r)
+	default:
+		refusal = s.wellFormed(r)
+		if refusal == nil && !sw.RevokeWithoutClient {
+			refusal = s.authenticate(r)
+		}
+		if refusal == nil && token == "" {
+			refusal = &oauthError{"invalid_request", "token is missing"}
+		}
 	}
 	if refusal != nil {
 		writeJSON(w, refusal.status(), refusal)
 		return
 	}
 	s.mu.Lock()
-	s.grants.revokeToken(r.PostForm.Get("token"), s.switches.RevokeGrant)
+	_, live := s.grants.liveAccess(token, s.opts.Now())
+	if sw.RevokeRequests.form() || live {
+		s.grants.revokeToken(token, sw.RevokeGrant)
+	}
 	s.mu.Unlock()
-	w.WriteHeader(http.StatusOK)
+	switch {
+	case sw.RevokeRequests.form():
+		w.WriteHeader(http.StatusOK)
+	case !live && sw.RevokeRequests == RevokeRequestsBearer:
+		writeUnauthorized(w)
+	case !live:
+		writeJSON(w, http.StatusNotFound, map[string]any{"message": "Not Found"})
+	case sw.RevokeRequests == RevokeRequestsBearer:
+		writeJSON(w, http.StatusOK, map[string]any{"ok": true, "revoked": true})
+	default:
+		w.WriteHeader(http.StatusNoContent)
+	}
 }
 
 // api is everything below /api, as described at [OAuthServer.APIURL].

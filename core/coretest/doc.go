@@ -71,6 +71,7 @@
 // Elsewhere:
 //
 //   - the API refuses a good token, once or always: Unauthorized
-//   - revoking one token ends the whole grant: RevokeGrant; anybody may revoke: RevokeWithoutClient
+//   - revoking one token ends the whole grant: RevokeGrant; anybody may revoke: RevokeWithoutClient; it is no request of
+//     RFC 7009: RevokeRequests
 //   - an endpoint that only this provider has: [OAuthServerOptions].Fallback
 package coretest

@@ -58,6 +58,11 @@ func (sw *Switches) check() error {
 	default:
 		return fmt.Errorf("pkce is %q, not required, ignored or refused", sw.PKCE)
 	}
+	switch sw.RevokeRequests {
+	case "", RevokeRequestsForm, RevokeRequestsBearer, RevokeRequestsDelete:
+	default:
+		return fmt.Errorf("revokeRequests is %q, not form, bearer or delete", sw.RevokeRequests)
+	}
 	switch sw.TokenRequests {
 	case "", TokenRequestsForm, TokenRequestsJSON, TokenRequestsAny:
 	default:

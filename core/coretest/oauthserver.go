@@ -194,7 +194,7 @@ func (s *OAuthServer) TokenURL() string { return s.URL() + "/token" }
 // UserInfoURL tells who an access token stands for: sub, and name, email and tenant as far as the account has them.
 func (s *OAuthServer) UserInfoURL() string { return s.URL() + "/userinfo" }
 
-// RevocationURL is where a client gives tokens back (RFC 7009).
+// RevocationURL is where a client gives tokens back (RFC 7009, or as [Switches].RevokeRequests says).
 func (s *OAuthServer) RevocationURL() string { return s.URL() + "/revoke" }
 
 // JWKSURL is where the public key lies that verifies ID tokens.
@@ -233,8 +233,8 @@ func (s *OAuthServer) serve(w http.ResponseWriter, r *http.Request) {
 		s.handle(w, r, "", s.token, http.MethodPost)
 	case path == "/userinfo":
 		s.handle(w, r, EndpointUserInfo, s.userInfo, http.MethodGet, http.MethodPost)
-	case path == "/revoke":
-		s.handle(w, r, EndpointRevoke, s.revoke, http.MethodPost)
+	case path == "/revoke", path == "/revoke/"+s.opts.ClientID:
+		s.handle(w, r, EndpointRevoke, s.revoke, s.Switches().RevokeRequests.method())
 	case path == "/api" || strings.HasPrefix(path, "/api/"):
 		s.handle(w, r, EndpointAPI, s.api)
 	case path == "/jwks":

@@ -2,6 +2,7 @@ package coretest
 
 import (
 	"maps"
+	"net/http"
 	"time"
 )
 
@@ -86,6 +87,9 @@ type Switches struct {
 	// and what it shows of its credentials is not looked at.
 	RevokeWithoutClient bool `json:"revokeWithoutClient"`
 
+	// RevokeRequests is what a request to the revocation endpoint looks like; empty means [RevokeRequestsForm].
+	RevokeRequests RevokeRequests `json:"revokeRequests"`
+
 	// Unauthorized is how many more API requests are answered by 401 although their token or key is live; negative
 	// means all.
 	Unauthorized int `json:"unauthorized"`
@@ -121,6 +125,29 @@ const (
 	TokenRequestsJSON TokenRequests = "json" // an object of type application/json
 	TokenRequestsAny  TokenRequests = "any"  // either
 )
+
+// RevokeRequests is what a request to the revocation endpoint looks like. Other than by RFC 7009, only a live access token
+// can be revoked by the latter two: a dead one is answered by 401 or 404.
+type RevokeRequests string
+
+// What revocation requests may be.
+const (
+	RevokeRequestsForm   RevokeRequests = "form"   // POST of the token, as RFC 7009 has it, in the form of TokenRequests
+	RevokeRequestsBearer RevokeRequests = "bearer" // POST with an access token as a bearer token, and no client
+	// RevokeRequestsDelete is DELETE with the client's Basic authentication and an object {"access_token"}, also at
+	// /revoke/ and the client's id.
+	RevokeRequestsDelete RevokeRequests = "delete"
+)
+
+func (r RevokeRequests) form() bool { return r == "" || r == RevokeRequestsForm }
+
+// method is the one that the revocation endpoint takes.
+func (r RevokeRequests) method() string {
+	if r == RevokeRequestsDelete {
+		return http.MethodDelete
+	}
+	return http.MethodPost
+}
 
 // PKCE is what a provider makes of PKCE (RFC 7636). The method plain is refused unless PKCE is ignored.
 type PKCE string

@@ -238,7 +238,7 @@ func TestSwitchesJSON(t *testing.T) {
 
 	for _, bad := range []string{
 		`{"rotat":true}`, `{"api":{"hangs":true}}`, `{"api":{"garbage":{"x":1}}}`, `{"graceWindow":"soon"}`,
-		`{"graceWindow":5}`, `[]`, `{"pkce":"S256"}`, `{"tokenRequests":"xml"}`, `{"rotate":true,"expiresIn":"soon"}`,
+		`{"graceWindow":5}`, `[]`, `{"pkce":"S256"}`, `{"tokenRequests":"xml"}`, `{"revokeRequests":"put"}`, `{"rotate":true,"expiresIn":"soon"}`,
 		`{"tokenErrors":{"invalid_grant":{"code":400}}}`,
 	} {
 		was := back
