@@ -90,6 +90,9 @@ func (e *Engine) attempt(ctx context.Context, user string, seen *tokenRecord, wh
 				hindered.end(ctx, e, telemetry.WaitError)
 				return record, fmt.Errorf("refresh credential %s: %w", record.ID, err)
 			}
+			if held == nil && e.ending.Load() { // Close waits for this
+				return record, ErrClosed
+			}
 			if held == nil { // the credential tells when the other one is done
 				hindered.begin()
 				if err := pause(ctx, wait/2+rand.N(wait)); err != nil {

@@ -94,6 +94,7 @@ func (u *User) completeSetup(ctx context.Context, sel Selector, change map[strin
 			return invalid("setup."+record.Missing[0], "is missing; needed are: "+strings.Join(record.Missing, ", "))
 		default:
 			record.Status = StatusValid
+			e.schedule(tx, u.id, record, p)
 			if err := e.kernel.Connected(ctx, tx, record.hooked(u.id)); err != nil {
 				return err
 			}

@@ -130,7 +130,7 @@ func (u *User) freshen(ctx context.Context, record tokenRecord) (tokenRecord, er
 	}
 	seen := record // a copy of its own: on the usual path above nothing of the record goes to the heap
 	switch {
-	case record.live(now.Add(skew)):
+	case record.live(now.Add(skew)), record.live(now) && record.RefreshToken.IsZero():
 		e.refreshBehind(ctx, u.id, &seen)
 		return record, nil
 	case !record.live(now):

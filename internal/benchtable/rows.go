@@ -4,9 +4,34 @@ package main
 // sub-benchmark and without the number of processors.
 var rows = []row{
 	{
-		name: "Token against floor",
-		pkg:  "./core", of: "BenchmarkToken", over: "BenchmarkTokenFloor",
+		name: "Token among 1,000 against floor",
+		pkg:  "./core", of: "BenchmarkToken/of=1000", over: "BenchmarkTokenFloor/of=1000",
 		atMost: 1.5,
+	},
+	{
+		name: "Token among 100,000 against floor",
+		pkg:  "./core", of: "BenchmarkToken/of=100000", over: "BenchmarkTokenFloor/of=100000",
+		atMost: 1.5,
+	},
+	{
+		name: "Token among 1,000,000 against floor",
+		pkg:  "./core", of: "BenchmarkToken/of=1000000", over: "BenchmarkTokenFloor/of=1000000",
+		atMost: 1.5,
+	},
+	{ // a bare SELECT by pgx, and decryption
+		name: "Token on PostgreSQL against floor",
+		pkg:  "./core", of: "BenchmarkTokenPostgres", over: "BenchmarkTokenPostgresFloor",
+		atMost: 1.5,
+	},
+	{
+		name: "Open a store of 1,000,000 credentials (seconds)",
+		pkg:  "./core", of: "BenchmarkOpen", unit: "s/open",
+		atMost: 1,
+	},
+	{
+		name: "Anonymous memory after 100,000 reads of it (MiB)",
+		pkg:  "./core", of: "BenchmarkOpen", unit: "MiB-anonymous",
+		atMost: 400,
 	},
 	{
 		name: "Applies per synced commit",
