@@ -21,11 +21,16 @@ type goldenSet struct {
 	configurationID configurationIDRecord
 	redirect        redirectRecord
 	password        passwordRecord
+
+	user       userRecord
+	switches   switchesRecord
+	revocation revocationRecord
+	job        jobRecord
 }
 
 // goldenFormats are the records of each golden store, with every field set that the format had; those of later formats
 // are zero in it.
-var goldenFormats = map[int]goldenSet{1: goldenFormat1(), 2: goldenFormat2()}
+var goldenFormats = map[int]goldenSet{1: goldenFormat1(), 2: goldenFormat2(), 3: goldenFormat3()}
 
 func goldenFormat1() goldenSet {
 	return goldenSet{
@@ -109,6 +114,34 @@ func goldenFormat2() goldenSet {
 	}
 	o.Errors = TokenErrors{
 		Permanent: []string{"p"}, Transient: []string{"t"}, RateLimited: []string{"r"}, CodePath: "c", OKStatusErrorPath: "o",
+	}
+	return g
+}
+
+func goldenFormat3() goldenSet {
+	g := goldenFormat2()
+
+	c := &g.credential
+	c.By, c.Disabled, c.Wait, c.PausedBy = 11, true, 12, 13
+	c.FailureCode, c.Due, c.Identified = "server_error", 14, 15
+	c.Intent.Since, c.Intent.Ended = 16, true
+	c.Incomplete = true
+
+	g.user = userRecord{Created: 1, Disabled: true, Deleting: true}
+	g.switches = switchesRecord{Version: 2}
+	g.revocation = revocationRecord{
+		ID: "q", User: "u", Credential: "k", Integration: "acme", ClientID: "client", Account: c.Account, Variables: c.Variables,
+		Created: 1, Attempts: 2, LastFailure: FailureTransient, FailureCode: "server_error", Due: 3,
+		AccessToken: crypto.NewSecret("access"), ValidUntil: 4, RefreshToken: crypto.NewSecret("refresh"), RefreshEnded: true,
+		Endpoint: revocationEndpoint{
+			URL: "https://acme.example.com/r", Style: RevocationBearer, Scope: RevokesGrant, ClientAuth: ClientAuthBody,
+			Encoding: TokenJSON, Errors: g.integration.Integration.OAuth2.Errors, Secrets: g.clientSecret.Secrets,
+			TokenURL: "https://acme.example.com/t", TokenParams: map[string]string{"c": "3"}, TokenPath: "authed_user",
+		},
+	}
+	g.job = jobRecord{
+		ID: "p", Created: 1, Ended: 2, Until: "k", After: "j", Total: 3, Done: 4,
+		Report: reportRecord{Integrations: map[string]int{"acme": 5}, Queued: 6, Unrevocable: 7, Shared: 8, Damaged: 9, Sessions: 10},
 	}
 	return g
 }

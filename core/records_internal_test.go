@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/polycred/polycred/core/internal/due"
 	"github.com/polycred/polycred/core/internal/kernel"
 	"github.com/polycred/polycred/core/internal/lease"
 	"github.com/polycred/polycred/crypto"
@@ -26,14 +27,14 @@ var update = flag.Bool("update", false, "write the newest golden store anew: onl
 
 // The golden stores hold every table and index as bytes: testdata/store-1.json what a program of format 1 wrote, and so
 // on. Each has a key of its own, which guards nothing but that. testdata/store-1-used.json is under the key of store-1.
-const newestGolden = 2
+const newestGolden = 3
 
 func goldenPath(name string) string { return "testdata/store-" + name + ".json" }
 func goldenKEK(format int) string   { return fmt.Sprintf("testdata/store-%d.kek", format) }
 
 // goldenSpecs are all tables that hold sealed records, as they lie in stores: forever.
 var goldenSpecs = []sealed.Spec{
-	{Tag: 'c', Name: "credential", Plane: sealed.Tokens, Format: 2},
+	{Tag: 'c', Name: "credential", Plane: sealed.Tokens, Format: 3},
 	{Tag: 's', Name: "session", Plane: sealed.Tokens, Format: 2},
 	{Tag: 'b', Name: "boot", Plane: sealed.Tokens, Format: 1},
 	{Tag: 't', Name: "redirect", Plane: sealed.Tokens, Format: 1},
@@ -49,10 +50,16 @@ var goldenSpecs = []sealed.Spec{
 	{Tag: 'l', Name: "event", Plane: sealed.Policy, Format: 1},
 	{Tag: 'h', Name: "event mark", Plane: sealed.Policy, Format: 1},
 	{Tag: 'v', Name: "lease", Plane: sealed.Policy, Format: 1},
+	{Tag: '1', Name: "user", Plane: sealed.Policy, Format: 1},
+	{Tag: '2', Name: "switches", Plane: sealed.Policy, Format: 1},
+	{Tag: 'q', Name: "revocation", Plane: sealed.Tokens, Format: 1},
+	{Tag: '7', Name: "job", Plane: sealed.Policy, Format: 1},
+	{Tag: '4', Name: "refresh mark", Plane: sealed.Policy, Format: 1},
+	{Tag: '6', Name: "revoke mark", Plane: sealed.Policy, Format: 1},
 }
 
 // goldenIndexes are the tags of what has no value.
-const goldenIndexes = "unefz"
+const goldenIndexes = "unefz3d5"
 
 // goldenRow is a record or an index entry of a golden store.
 type goldenRow struct {
@@ -84,6 +91,25 @@ func goldenEntry(field string, index *sealed.Index, entry ...string) goldenRow {
 	}
 }
 
+// goldenDue is an entry of a queue, and its mark, which a pass leaves.
+func goldenDue(field string, queue *due.Queue, key ...string) goldenRow {
+	entry := due.Entry{At: goldenMinute, Key: key}
+	return goldenRow{
+		field: field, want: entry, put: func(tx *sealed.Tx) { queue.Move(tx, 0, goldenMinute, key...) },
+		get: func(ctx context.Context) (any, error) {
+			var got due.Entry
+			err := queue.Scanner(nil).Pass(ctx, goldenMinute.Time(), func(_ context.Context, page []due.Entry) ([]due.Entry, error) {
+				got = page[0]
+				return nil, nil
+			})
+			return got, err
+		},
+	}
+}
+
+// goldenMinute is a time at which all golden stores were written already.
+const goldenMinute due.Minute = 40_000_000
+
 // goldenRows are what the golden store of a format holds, one row for each table and index that it had.
 func goldenRows(format int, ts *tables) []goldenRow {
 	g := goldenFormats[format]
@@ -110,13 +136,25 @@ func goldenRows(format int, ts *tables) []goldenRow {
 	if format == 1 {
 		return rows
 	}
-	return append(rows,
+	rows = append(rows,
 		goldenRecord("configurations", ts.configurations, g.configuration, "u", "k", "g"),
 		goldenRecord("configurationIDs", ts.configurationIDs, g.configurationID, "u", "i", "y", "k"),
 		goldenRecord("redirects", ts.redirects, g.redirect, "u", "i", "t"),
 		goldenRecord("passwords", ts.passwords, g.password, "u", "k", "g"),
 		goldenEntry("byConfig", ts.byConfig, "u", "g", "k"),
 		goldenEntry("grants", ts.grants, "z", "u", "k"),
+	)
+	if format == 2 {
+		return rows
+	}
+	return append(rows,
+		goldenRecord("users", ts.users, g.user, "u"),
+		goldenRecord("switches", ts.switches, g.switches),
+		goldenRecord("revocations", ts.revocations, g.revocation, "q"),
+		goldenRecord("jobs", ts.jobs, g.job, "p", "k"),
+		goldenEntry("disabledUsers", ts.disabledUsers, "u"),
+		goldenDue("refreshes", ts.refreshes, "u", "k"),
+		goldenDue("revokes", ts.revokes, "q"),
 	)
 }
 
@@ -137,7 +175,7 @@ func newGolden(t *testing.T, store storage.Store, kek *crypto.LocalKEK, project 
 	}
 	return &golden{
 		store: store, db: db, tables: newTables(db, time.Now), kernel: kernel.New(db, time.Now, slog.New(slog.DiscardHandler)),
-		leases: lease.New(db, lease.Options{Boot: "boot"}),
+		leases: lease.New(db, lease.Options{Boot: newID()}),
 	}
 }
 
@@ -170,6 +208,14 @@ func (g *golden) fill(t *testing.T) {
 	}
 	if held, err := g.leases.Acquire(ctx, "events"); held == nil || err != nil {
 		t.Fatalf("Acquire() = %v, %v, want the lease", held, err)
+	}
+	for _, queue := range []*due.Queue{g.tables.refreshes, g.tables.revokes} { // which leaves its mark
+		pass := queue.Scanner(nil)
+		for m := goldenMinute - 40; m < goldenMinute; m++ {
+			if err := pass.Pass(ctx, m.Time(), func(context.Context, []due.Entry) ([]due.Entry, error) { return nil, nil }); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
 

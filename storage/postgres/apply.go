@@ -50,8 +50,8 @@ func (s *Store) Apply(ctx context.Context, b storage.Batch) error {
 	for n := 1; ; n++ {
 		err := s.attempt(ctx, ops)
 		switch {
-		case err == nil:
-			return nil
+		case err == nil || isConflict(err):
+			return err
 		case errors.Is(err, storage.ErrUnknownOutcome):
 			s.pool.Reset() // the other connections may have died with this one: let no other caller find out
 			return err
@@ -59,7 +59,7 @@ func (s *Store) Apply(ctx context.Context, b storage.Batch) error {
 			if err := pause(ctx, n); err != nil {
 				return err
 			}
-		case lost(ctx, err) && !isConflict(err) && !reconnected: // before the commit was sent
+		case lost(ctx, err) && !reconnected: // before the commit was sent
 			reconnected = true
 			s.pool.Reset()
 		default:
@@ -76,8 +76,6 @@ func isConflict(err error) bool {
 // explain is what the caller learns of an attempt that had no effect.
 func (s *Store) explain(ctx context.Context, err error) error {
 	switch {
-	case isConflict(err):
-		return err
 	case code(err) == codeReadOnly:
 		s.pool.Reset() // the server we know has become a replica; the DSN may lead to the new primary
 		return fmt.Errorf("postgres: the server takes no writes; is it a replica? %v", err)
@@ -102,19 +100,20 @@ func pause(ctx context.Context, n int) error {
 
 // ops returns the operations of b in the order in which they are executed.
 //
-// READ COMMITTED is enough for this reason. Each statement sees what was committed when it began. A conditional one locks
-// the row that fulfils its condition (or, for a key that must be absent, the key, by its place in the unique index) until
-// the batch has committed; if another transaction holds the row, the statement waits for it and judges the newest version
-// of the row, not the one that it saw first. So when all conditional statements have found their row, all conditions hold
-// at once and go on to hold until the commit: the batch might as well have been alone.
+// READ COMMITTED is enough for this reason. Each statement sees what was committed when it began. A conditional one
+// locks the row that fulfils its condition (or, for a key that must be absent, the key, by its place in the unique
+// index) until the batch has committed; if another transaction holds the row, the statement waits for it and judges the
+// newest version of the row, not the one that it saw first. So when all conditional statements have found their row,
+// all conditions hold at once and go on to hold until the commit: the batch might as well have been alone.
 //
-// Statements without a condition come after them. They are index entries of a record that the same batch has a condition
-// on, and a Delete of an absent key locks nothing; behind the condition it sees whatever an earlier holder of the record
-// has put there.
+// Statements without a condition come after them. They are index entries of a record that the same batch has a
+// condition on, and a Delete of an absent key locks nothing; behind the condition it sees whatever an earlier holder of
+// the record has put there.
 //
 // Within both groups the keys are in order, so that two batches do not wait for each other.
 func (s *Store) ops(b storage.Batch) []op {
-	ops := make([]op, 0, len(b.Puts)+len(b.Deletes)+len(b.Checks))
+	n := len(b.Puts) + len(b.Deletes) + len(b.Checks)
+	ops := make([]op, 0, n)
 	for _, p := range b.Puts {
 		value := p.Value
 		if value == nil {
@@ -139,9 +138,10 @@ func (s *Store) ops(b storage.Batch) []op {
 		ops = append(ops, o)
 	}
 	for _, c := range b.Checks {
-		o := op{key: c.Key, st: &s.sql.lock, params: [][]byte{c.Key, encodeInt(uint64(c.Rev))}, conditional: true, reads: true}
-		if cap(ops) == 1 {
-			o.st = &s.sql.look // nothing else has to wait for it
+		o := op{key: c.Key, st: &s.sql.lock, params: [][]byte{c.Key, encodeInt(uint64(c.Rev))}}
+		o.conditional, o.reads = true, true
+		if n == 1 {
+			o.st = &s.sql.look // there is nothing to keep the record still for
 		}
 		ops = append(ops, o)
 	}

@@ -25,7 +25,7 @@ func BenchmarkGet(b *testing.B) {
 		}
 		apply(b, s, batch)
 	}
-	for name, dsn := range map[string]string{"store": dsn, "store to a pooler": dsn + "&default_query_exec_mode=exec"} {
+	for name, dsn := range map[string]string{"store": dsn, "store to a pooler": pooled(dsn)} {
 		b.Run(name, func(b *testing.B) {
 			s := pgtest.OpenDSN(b, dsn, nil)
 			b.ReportAllocs()
@@ -57,9 +57,9 @@ func BenchmarkGet(b *testing.B) {
 // BenchmarkApply commits durably: one key, a batch of three, and the most that a batch may hold.
 func BenchmarkApply(b *testing.B) {
 	s, value := pgtest.Open(b, nil), string(make([]byte, 1<<10))
+	n := 0 // with -count, the sub-benchmarks run again on the same store
 	for _, size := range []int{1, 3, storage.MaxBatchOps} {
 		b.Run(fmt.Sprintf("%d keys", size), func(b *testing.B) {
-			n := 0
 			for b.Loop() {
 				var batch storage.Batch
 				for range size {

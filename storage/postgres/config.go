@@ -15,7 +15,8 @@ type target struct {
 	schema string // empty: the first of the role's search path that holds a store, or else its first
 }
 
-// parse reads a DSN. Its errors say nothing about the text, since any part of one that is malformed may be the password.
+// parse reads a DSN. Its errors say nothing about the text, since any part of one that is malformed may be the
+// password.
 func parse(dsn string, opts Options) (target, error) {
 	config, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
@@ -23,7 +24,7 @@ func parse(dsn string, opts Options) (target, error) {
 			"with special characters of the password percent-encoded, or host=… user=… password=… dbname=…")
 	}
 	if opts.MaxConns < 0 || opts.MaxConns > 1<<15 || opts.Timeout < 0 {
-		return target{}, fmt.Errorf("options of %d connections and a timeout of %v are out of range", opts.MaxConns, opts.Timeout)
+		return target{}, fmt.Errorf("options with MaxConns %d and Timeout %v are out of range", opts.MaxConns, opts.Timeout)
 	}
 	if opts.MaxConns > 0 {
 		config.MaxConns = int32(opts.MaxConns)

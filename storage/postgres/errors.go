@@ -90,8 +90,8 @@ func isOurs(err error) bool {
 	return misfit || missing
 }
 
-// hide turns an error of the driver into one of ours. Only its text is kept: its types carry the configuration, and with
-// it the password. A context's own error stays visible while the context is the caller's.
+// hide turns an error of the driver into one of ours. Only its text is kept: its types carry the configuration, and
+// with it the password. A context's own error stays visible while the context is the caller's.
 func hide(ctx context.Context, err error) error {
 	switch {
 	case err == nil:

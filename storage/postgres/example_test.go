@@ -9,14 +9,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/polycred/polycred/core"
-	"github.com/polycred/polycred/crypto"
+	"github.com/polycred/polycred/storage"
 	"github.com/polycred/polycred/storage/postgres"
 	"github.com/polycred/polycred/storage/postgres/pgtest"
 )
 
-// A program that deploys its schema apart calls Migrate there, as a role that may; the others open the store. What they
-// open on it is core's engine, in any number of processes.
+// One program calls Migrate, as a role that may change the schema; any number of them open the store.
 func ExampleOpen() {
 	ctx, dsn := context.Background(), os.Getenv("DATABASE_URL") // postgres://app:…@db.example.com/polycred
 	if err := postgres.Migrate(ctx, dsn); err != nil {
@@ -28,18 +26,16 @@ func ExampleOpen() {
 	}
 	defer func() { _ = store.Close() }()
 
-	kek, err := crypto.NewKEK() // a real program keeps one: in a file, or in a KMS
+	// core.Open(ctx, store, …) makes an engine on it. A store alone keeps bytes:
+	err = store.Apply(ctx, storage.Batch{Puts: []storage.Put{{Key: []byte("greeting"), Value: []byte("hello"), Rev: 1}}})
 	if err != nil {
 		log.Fatal(err)
 	}
-	engine, err := core.Open(ctx, store, crypto.KEKs{Tokens: kek, Policy: kek}, &core.Options{
-		CallbackURL: "https://app.example.com/callback",
-	})
+	item, err := store.Get(ctx, []byte("greeting"))
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer func() { _ = engine.Close() }()
-	fmt.Println("open")
+	fmt.Println(string(item.Value))
 }
 
 // TestExample runs the example in a process of its own, on a database for it.
@@ -49,7 +45,7 @@ func TestExample(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestExampleChild$", "-test.v")
 	cmd.Env = append(os.Environ(), pgtest.ChildEnv(dsn), "DATABASE_URL="+dsn)
 	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "\nopen\n") {
+	if err != nil || !strings.Contains(string(out), "\nhello\n") {
 		t.Errorf("the example ended with %v and printed:\n%s", err, out)
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/polycred/polycred/storage/postgres/pgtest"
 )
 
-// TestFaults breaks connections at every point of a change and wants an answer that is true: nil only for what is there,
-// storage.ErrUnknownOutcome only where nobody can know, and any other error only for what is not there.
+// TestFaults breaks connections at every point of a change and wants an answer that is true: nil only for what is
+// there, storage.ErrUnknownOutcome only where nobody can know, and any other error only for what is not there.
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	one := put("a", "new", 0, 1)
@@ -44,9 +44,10 @@ func TestFaults(t *testing.T) {
 		{"change, crash behind a pooler", two, pgtest.Crash, "insert", 1, "", true},
 		{"commit without answer", two, pgtest.Silence, "^commit", 1, unknown, true},
 	}
-	for _, mode := range []struct{ name, option string }{{"own", ""}, {"pooled", "&default_query_exec_mode=exec"}} {
+	modes := map[string]func(dsn string) string{"own": func(dsn string) string { return dsn }, "pooled": pooled}
+	for mode, as := range modes {
 		for _, test := range tests {
-			t.Run(mode.name+"/"+test.name, func(t *testing.T) {
+			t.Run(mode+"/"+test.name, func(t *testing.T) {
 				t.Parallel()
 				dsn := pgtest.DSN(t)
 				proxy := pgtest.StartProxy(t, dsn)
@@ -54,7 +55,7 @@ func TestFaults(t *testing.T) {
 				if test.kind == pgtest.Silence {
 					o.Timeout = 500 * time.Millisecond
 				}
-				s := pgtest.OpenDSN(t, proxy.DSN()+mode.option, o)
+				s := pgtest.OpenDSN(t, as(proxy.DSN()), o)
 				proxy.Break(test.kind, test.at, test.times)
 
 				err := s.Apply(t.Context(), test.batch)
@@ -170,7 +171,8 @@ func TestRestart(t *testing.T) {
 		cluster.Stop(t, immediate)
 		cluster.Start(t)
 		// A single change on a dead connection: nobody knows, but the next one works.
-		if err := s.Apply(t.Context(), put("d", "", storage.Any, 1)); err != nil && !errors.Is(err, storage.ErrUnknownOutcome) {
+		err := s.Apply(t.Context(), put("d", "", storage.Any, 1))
+		if err != nil && !errors.Is(err, storage.ErrUnknownOutcome) {
 			t.Errorf("Apply() after a restart = %v, want nil or ErrUnknownOutcome", err)
 		}
 		apply(t, s, put("d", "", storage.Any, 1))
@@ -184,9 +186,9 @@ func TestRestart(t *testing.T) {
 func TestRoundTrips(t *testing.T) {
 	t.Parallel()
 	proxy := pgtest.StartProxy(t, pgtest.DSN(t))
-	for _, option := range []string{"", "&default_query_exec_mode=exec"} {
-		s, ctx := pgtest.OpenDSN(t, proxy.DSN()+option, &postgres.Options{MaxConns: 1}), t.Context()
-		rev := storage.Rev(1 + len(option))
+	for i, dsn := range []string{proxy.DSN(), pooled(proxy.DSN())} {
+		s, ctx := pgtest.OpenDSN(t, dsn, &postgres.Options{MaxConns: 1}), t.Context()
+		rev := storage.Rev(1 + i*100)
 		calls := []struct {
 			name string
 			want int
@@ -214,7 +216,7 @@ func TestRoundTrips(t *testing.T) {
 					t.Fatalf("%s = %v, want nil", call.name, err)
 				}
 				if got := proxy.RoundTrips() - before; warm && got != call.want {
-					t.Errorf("%s%s took %d round trips, want %d", call.name, option, got, call.want)
+					t.Errorf("%s on %s took %d round trips, want %d", call.name, dsn, got, call.want)
 				}
 			}
 		}

@@ -33,6 +33,9 @@ func harness(dsn func(t testing.TB) string) storagetest.Harness {
 	}
 }
 
+// pooled returns dsn with the word that a pooler stands before the server.
+func pooled(dsn string) string { return pgtest.With(dsn, "default_query_exec_mode", "exec") }
+
 func put(key, value string, expect, rev storage.Rev) storage.Batch {
 	return storage.Batch{Puts: []storage.Put{{Key: []byte(key), Value: []byte(value), If: expect, Rev: rev}}}
 }

@@ -32,8 +32,8 @@ type schema struct {
 
 // Migrate makes the tables in the database of dsn, or brings them to the version that this polycred needs. It changes
 // nothing where they have it. Several processes may call it at once. The role must own the tables, and may create them
-// in the schema; what the role of [Open] needs is less (see docs/postgres.md). A schema that the DSN's search_path names and
-// that does not exist is created.
+// in the schema; what the role of [Open] needs is less (see docs/postgres.md). A schema that the DSN's search_path
+// names and that does not exist is created.
 //
 // It returns a *SchemaError when the tables are newer than this polycred.
 func Migrate(ctx context.Context, dsn string) error {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"strings"
 	"testing"
 
@@ -42,8 +41,7 @@ func wantSchema(t *testing.T, err error, want postgres.SchemaError, advice strin
 
 func TestMigrateRace(t *testing.T) {
 	t.Parallel()
-	for _, path := range []string{"", "&search_path=" + url.QueryEscape(`"of our own"`)} {
-		dsn := pgtest.Empty(t) + path
+	for _, dsn := range []string{pgtest.Empty(t), pgtest.With(pgtest.Empty(t), "search_path", `"of our own"`)} {
 		race(16, func(int) {
 			if err := postgres.Migrate(t.Context(), dsn); err != nil {
 				t.Errorf("Migrate() = %v, want nil", err)
@@ -66,8 +64,8 @@ func TestMigrateInterrupted(t *testing.T) {
 		s := pgtest.OpenDSN(t, dsn, nil)
 		defer func() { _ = s.Close() }()
 		apply(t, s, put("a", "x", 0, 1))
-		return text(t, dsn, `select string_agg(format('%s %s %s %s', attname, atttypid::regtype, attnotnull, attstorage), ', ')
-			|| (select array_to_string(reloptions, ',') from pg_class where oid = 'polycred_records'::regclass)
+		return text(t, dsn, `select string_agg(format('%s %s %s %s', attname, atttypid::regtype, attnotnull, attstorage),
+			', ') || (select array_to_string(reloptions, ',') from pg_class where oid = 'polycred_records'::regclass)
 			from pg_attribute where attrelid = 'polycred_records'::regclass and attnum > 0`)
 	}
 	want := dump(whole)
@@ -108,11 +106,12 @@ func TestSchemaVersions(t *testing.T) {
 	wantSchema(t, openError(t, dsn, &postgres.Options{Migrate: true}), newer, "newer version")
 	wantSchema(t, postgres.Migrate(t.Context(), dsn), newer, "newer version")
 
-	if err := openError(t, dsn+"&search_path=nowhere", nil); err == nil || !strings.Contains(err.Error(), "postgres.Migrate") {
+	err := openError(t, pgtest.With(dsn, "search_path", "nowhere"), nil)
+	if err == nil || !strings.Contains(err.Error(), "postgres.Migrate") {
 		t.Errorf("Open in a schema that does not exist = %v, want advice", err)
 	}
 	for _, path := range []string{"a,b", `"$user"`, `"a"b"`, ""} {
-		if err := openError(t, dsn+"&search_path="+url.QueryEscape(path), nil); err == nil {
+		if err := openError(t, pgtest.With(dsn, "search_path", path), nil); err == nil {
 			t.Errorf("Open with search_path %q = nil, want an error", path)
 		}
 	}
@@ -122,12 +121,11 @@ func TestSchemaVersions(t *testing.T) {
 func TestSchemas(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Empty(t)
-	pooled := pgtest.StartBouncer(t, dsn).DSN(t, dsn)
+	bounced := pgtest.StartBouncer(t, dsn).DSN(t, dsn)
 	places := map[string]string{}
 	for _, schema := range []string{"one", `"Two"`} {
-		path := "&search_path=" + url.QueryEscape(schema)
-		s := pgtest.OpenDSN(t, dsn+path, &postgres.Options{Migrate: true})
-		behind := pgtest.OpenDSN(t, pooled+path, nil)
+		s := pgtest.OpenDSN(t, pgtest.With(dsn, "search_path", schema), &postgres.Options{Migrate: true})
+		behind := pgtest.OpenDSN(t, pgtest.With(bounced, "search_path", schema), nil)
 		apply(t, s, put("a", schema, 0, 1))
 		apply(t, behind, join(put("b", schema, 0, 1), check("a", 1)))
 		for _, store := range []*postgres.Store{s, behind} {
@@ -160,14 +158,15 @@ func TestRole(t *testing.T) {
 	if want := pgtest.OpenDSN(t, dsn, nil).Place(); s.Place() != want || log.Len() > 0 {
 		t.Errorf("Place() = %q, want %q; the log says %q, want nothing", s.Place(), want, &log)
 	}
-	execute(t, dsn, "revoke execute on function pg_control_system() from public", "alter role app set synchronous_commit = off")
+	execute(t, dsn, "revoke execute on function pg_control_system() from public",
+		"alter role app set synchronous_commit = off")
 	if s := pgtest.OpenDSN(t, as, o); s.Place() != "" || !strings.Contains(log.String(), "pg_control_system") {
 		t.Errorf("Place() of who may not ask = %q, want none; the log says %q, want a warning", s.Place(), &log)
 	}
 	if strings.Contains(log.String(), "synchronous_commit") {
 		t.Errorf("the log says %q, want no warning of a setting that is overridden", &log)
 	}
-	_ = pgtest.OpenDSN(t, as+"&default_query_exec_mode=exec", o)
+	_ = pgtest.OpenDSN(t, pooled(as), o)
 	if !strings.Contains(log.String(), "synchronous_commit") {
 		t.Errorf("the log says %q, want a warning of synchronous_commit", &log)
 	}

@@ -1,7 +1,7 @@
 // Package postgres is a storage.Store in a PostgreSQL database, for programs that run as several processes.
 //
-// [Migrate] makes the tables, once and whenever polycred's version asks for it; [Open] gives a [Store] on them and never
-// changes the schema by itself. What it promises:
+// [Migrate] makes the tables, once and whenever polycred's version asks for it; [Open] gives a [Store] on them and
+// never changes the schema by itself. What it promises:
 //
 //   - Apply returns after its batch is committed. Conditions hold at the moment of the commit, whatever other processes
 //     commit meanwhile.
@@ -10,7 +10,7 @@
 //   - It works behind PgBouncer in transaction mode, of any version: a connection that is not the server's own is
 //     recognised, and no prepared statement or setting is left on it.
 //   - A connection that dies while it commits gives storage.ErrUnknownOutcome, and no other failure leaves the outcome
-//     open. Reads are tried again on a new connection once, so a restart of the server costs no error where it is quick.
+//     open. Reads are tried again on a new connection once, so a quick restart of the server goes by unnoticed.
 //   - No error contains the password of the DSN.
 //
 // Deleted and replaced values stay readable in the table until it is vacuumed, and in its write-ahead log and backups.
@@ -44,9 +44,9 @@ type Store struct {
 	closed atomic.Bool
 }
 
-// Open connects to the database of dsn, a URL (postgres://user:password@host/database) or keywords and values
-// (host=… dbname=…) as libpq reads them, with its environment variables behind it; o may be nil. A search_path in it names
-// the one schema in which the tables lie; without one they are looked for along the role's own.
+// Open connects to the database of dsn, a URL (postgres://user:password@host/database) or keywords and values (host=…
+// dbname=…) as libpq reads them, its environment variables included; o may be nil. A search_path in it names the
+// one schema in which the tables lie; without one they are looked for along the role's own.
 //
 // It returns a *SchemaError when the tables are absent, older or newer than this version of polycred.
 func Open(ctx context.Context, dsn string, o *Options) (*Store, error) {
@@ -66,23 +66,23 @@ func Open(ctx context.Context, dsn string, o *Options) (*Store, error) {
 	}
 	if err := s.inspect(ctx, t.schema); err != nil {
 		s.pool.Close()
-		return nil, fmt.Errorf("open store: %w", err)
+		return nil, fmt.Errorf("open store: %w", hide(ctx, err))
 	}
 	return s, nil
 }
 
-// inspect looks at what the database holds.
+// inspect looks at what the database holds. Its errors are the driver's.
 func (s *Store) inspect(ctx context.Context, schema string) error {
 	ctx, cancel := context.WithTimeout(ctx, s.opts.Timeout)
 	defer cancel()
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
-		return hide(ctx, err)
+		return err
 	}
 	defer conn.Release()
 	found, err := lookUp(ctx, conn.Conn(), schema)
 	if err != nil {
-		return hide(ctx, err)
+		return err
 	}
 	if found.version != len(migrations) {
 		return &SchemaError{Schema: found.name, Have: found.version, Want: len(migrations)}
@@ -97,27 +97,29 @@ func (s *Store) inspect(ctx context.Context, schema string) error {
 	return s.durability(ctx, conn.Conn())
 }
 
-// placeOf names where the schema lies: the cluster, the database, the schema. It is empty where the role may not ask, or
-// the server is no PostgreSQL and does not know.
+// placeOf names where the schema lies: the cluster, the database, the schema. It is empty where the role may not ask,
+// or the server is no PostgreSQL and does not know.
 func placeOf(ctx context.Context, conn *pgx.Conn, in schema) (string, error) {
 	var cluster, database int64
-	err := conn.QueryRow(ctx, `select system_identifier, (select oid::int8 from pg_database where datname = current_database())
-		from pg_control_system()`, pgx.QueryExecModeExec).Scan(&cluster, &database)
+	err := conn.QueryRow(ctx, `select system_identifier,
+		(select oid::int8 from pg_database where datname = current_database()) from pg_control_system()`,
+		pgx.QueryExecModeExec).Scan(&cluster, &database)
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && (pg.Code == codeForbidden || pg.Code == codeNoFunction) {
 		return "", nil
 	}
 	if err != nil {
-		return "", hide(ctx, err)
+		return "", err
 	}
 	return fmt.Sprintf("%d/%d/%d", uint64(cluster), database, in.oid), nil
 }
 
-// durability warns of a setting that would make Apply acknowledge what a crash of the server can lose. On connections of
-// its own the store overrides it (see session.go); what PgBouncer lends it cannot be changed.
+// durability warns of a setting that would make Apply acknowledge what a crash of the server can lose. On connections
+// of its own the store overrides it (see session.go); what PgBouncer lends it cannot be changed.
 func (s *Store) durability(ctx context.Context, conn *pgx.Conn) error {
 	var commit string
-	if err := conn.QueryRow(ctx, "select current_setting('synchronous_commit')", pgx.QueryExecModeExec).Scan(&commit); err != nil {
-		return hide(ctx, err)
+	err := conn.QueryRow(ctx, "select current_setting('synchronous_commit')", pgx.QueryExecModeExec).Scan(&commit)
+	if err != nil {
+		return err
 	}
 	if commit == "off" {
 		s.opts.Logger.Warn("postgres: synchronous_commit is off for this role or database: " +

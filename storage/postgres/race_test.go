@@ -144,9 +144,9 @@ func TestCreateBesideDelete(t *testing.T) {
 	}
 }
 
-// TestIndexFollowsRecord races a batch that marks a record in an index while checking it with one that changes the record
-// and unmarks it. If both succeed, the mark was first, and must be gone, whichever key stands before the other: deleting
-// an absent key locks nothing, so the store must have looked at the record before.
+// TestIndexFollowsRecord races a batch that marks a record in an index while checking it with one that changes the
+// record and unmarks it. If both succeed, the mark was first, and must be gone, whichever key stands before the other:
+// deleting an absent key locks nothing, so the store must have looked at the record before.
 func TestIndexFollowsRecord(t *testing.T) {
 	t.Parallel()
 	s := pgtest.Open(t, nil)

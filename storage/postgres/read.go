@@ -112,8 +112,8 @@ func (s *Store) Scan(ctx context.Context, r storage.Range) (storage.Page, error)
 	return page, nil
 }
 
-// read runs do on a connection, and once more on a new one when the first turns out to be broken: after a restart of the
-// server all that the pool holds are, so the others are thrown away with it.
+// read runs do on a connection, and once more on a new one when the first turns out to be broken: after a restart of
+// the server all that the pool holds are, so the others are thrown away with it.
 func (s *Store) read(ctx context.Context, do func(on session) error) error {
 	if err := ctx.Err(); err != nil {
 		return err

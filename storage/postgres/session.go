@@ -23,8 +23,8 @@ const ownKey = "polycred.own"
 //
 // On a process of our own these settings help:
 //   - synchronous_commit, since Apply promises what is committed;
-//   - timeouts, so that a statement that waits for another batch is given up before we give up, with an answer that says
-//     what happened, and so that the locks of a client that vanished in a batch are released (statement_timeout would
+//   - timeouts, so that a statement that waits for another batch ends before we give up, with an answer that says what
+//     happened, and so that the locks of a client that vanished in a batch are released (statement_timeout would
 //     do more, but arms a timer for each statement, which adds a fifth to a Get);
 //   - no sequential or bitmap scans: a plan is kept with its statement, and one that was made while the table was small
 //     would go on reading all of it for minutes after a million records came.
@@ -129,10 +129,10 @@ func (s session) queue(ctx context.Context, to *pgconn.Batch, st *statement, par
 }
 
 // command executes a statement without parameters and returns what the server says it has done.
-func (s session) command(ctx context.Context, text string) (string, error) {
+func (s session) command(ctx context.Context, text string) (done string, err error) {
 	results, err := s.pg.Exec(ctx, text).ReadAll()
-	if err != nil {
-		return "", err
+	for _, result := range results {
+		done = result.CommandTag.String()
 	}
-	return results[len(results)-1].CommandTag.String(), nil
+	return done, err
 }

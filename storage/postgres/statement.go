@@ -43,7 +43,8 @@ func statementsIn(schema string) statements {
 		drop:   in("drop", "delete from {records} where k = $1"),
 		look:   in("look", "select 1 from {records} where k = $1 and rev = $2"),
 		// An update of other columns than the key does not conflict with "for key share", which would let a checked
-		// record change before the batch commits. "For share" keeps it still, and sharers do not wait for each other.
+		// record change before the batch commits. "For share" keeps it still, and sharers do not wait for each other. The
+		// price: they pass a writer that waits, so a record that 16 clients check without a pause takes a second to change.
 		lock: in("lock", "select 1 from {records} where k = $1 and rev = $2 for share"),
 	}
 }

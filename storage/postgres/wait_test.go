@@ -50,28 +50,30 @@ func TestImpatience(t *testing.T) {
 	}
 }
 
-// TestLockTimeout lets a change wait for a lock that is not released. The server gives up before the store does, and its
-// answer says that nothing happened; behind a pooler that holds for batches only.
+// TestLockTimeout lets a change wait for a lock that is not released. The server gives up before the store does, and
+// its answer says that nothing happened; behind a pooler that holds for batches only.
 func TestLockTimeout(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.DSN(t)
 	o := &postgres.Options{Timeout: time.Second}
-	own, pooled := pgtest.OpenDSN(t, dsn, o), pgtest.OpenDSN(t, dsn+"&default_query_exec_mode=exec", o)
+	own, behind := pgtest.OpenDSN(t, dsn, o), pgtest.OpenDSN(t, pooled(dsn), o)
 	apply(t, own, put("a", "old", 0, 1))
 	release := lockRow(t, dsn, "a", "for update")
 	single, batch := put("a", "new", 1, 2), join(put("a", "new", 1, 2), put("b", "", storage.Any, 1))
 	for name, call := range map[string]func() error{
-		"single":          func() error { return own.Apply(t.Context(), single) },
-		"batch":           func() error { return own.Apply(t.Context(), batch) },
-		"batch, pooled":   func() error { return pooled.Apply(t.Context(), batch) },
-		"a check, pooled": func() error { return pooled.Apply(t.Context(), join(check("a", 1), put("b", "", storage.Any, 1))) },
+		"single":        func() error { return own.Apply(t.Context(), single) },
+		"batch":         func() error { return own.Apply(t.Context(), batch) },
+		"batch, pooled": func() error { return behind.Apply(t.Context(), batch) },
+		"a check, pooled": func() error {
+			return behind.Apply(t.Context(), join(check("a", 1), put("b", "", storage.Any, 1)))
+		},
 	} {
 		err := call()
 		if err == nil || errors.Is(err, storage.ErrUnknownOutcome) || !strings.Contains(err.Error(), "lock timeout") {
 			t.Errorf("%s: Apply behind a lock = %v, want the server's refusal", name, err)
 		}
 	}
-	if err := pooled.Apply(t.Context(), single); !errors.Is(err, storage.ErrUnknownOutcome) {
+	if err := behind.Apply(t.Context(), single); !errors.Is(err, storage.ErrUnknownOutcome) {
 		t.Errorf("Apply behind a lock, pooled = %v, want ErrUnknownOutcome", err)
 	}
 	holds(t, own, "a", "old")
@@ -117,7 +119,7 @@ func TestServerErrors(t *testing.T) {
 func TestReplica(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.DSN(t)
-	s := pgtest.OpenDSN(t, dsn+"&default_transaction_read_only=on", nil)
+	s := pgtest.OpenDSN(t, pgtest.With(dsn, "default_transaction_read_only", "on"), nil)
 	for _, b := range []storage.Batch{put("a", "x", 0, 1), join(put("a", "x", 0, 1), put("b", "x", 0, 1))} {
 		err := s.Apply(t.Context(), b)
 		if err == nil || errors.Is(err, storage.ErrUnknownOutcome) || isConflict(err) {

@@ -57,7 +57,11 @@ func programs(t testing.TB) string {
 
 // newCluster makes a cluster and starts it.
 func newCluster(bin string, durable bool) (*Cluster, error) {
-	dir, err := os.MkdirTemp("", "pg") // short: the path of a socket may have 107 bytes
+	parent := ""
+	if !durable {
+		parent = scratch()
+	}
+	dir, err := os.MkdirTemp(parent, "pg") // short: the path of a socket may have 107 bytes
 	if err != nil {
 		return nil, err
 	}

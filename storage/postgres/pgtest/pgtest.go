@@ -2,9 +2,9 @@
 //
 // [Open] and [DSN] give a test a database of its own, on a cluster that is started once for each test process with the
 // initdb and pg_ctl of the machine, in the PATH or where Debian keeps them, or on the server that the environment
-// variable TEST_POSTGRES_DSN names, whose role must be allowed to create databases. Where there is neither, the test is
-// skipped, or fails with CI=true. [Start] gives a cluster that the test may stop, [StartProxy] connections that it may
-// break, [StartBouncer] a PgBouncer in transaction mode.
+// variable TEST_POSTGRES_DSN names as a URL, whose role must be allowed to create databases. Where there is neither,
+// the test is skipped, or fails with CI=true. [Start] gives a cluster that the test may stop, [StartProxy] connections
+// that it may break, [StartBouncer] a PgBouncer in transaction mode.
 //
 // Everything ends with the test process, also when that is killed, and no TestMain is needed. Only tests import this
 // package.
@@ -12,6 +12,7 @@ package pgtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -21,6 +22,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/polycred/polycred/storage/postgres"
 )
 
@@ -36,8 +38,8 @@ func ChildEnv(dsn string) string { return childEnv + "=" + dsn }
 // ChildDSN returns the DSN that the parent passed on, or nothing where there is no such parent.
 func ChildDSN() string { return os.Getenv(childEnv) }
 
-// Open opens an empty store in a database of its own. It is closed at the end of the test, if it is not before; o may be
-// nil.
+// Open opens an empty store in a database of its own. It is closed at the end of the test, if it is not before; o may
+// be nil.
 func Open(t testing.TB, o *postgres.Options) *postgres.Store {
 	t.Helper()
 	return OpenDSN(t, DSN(t), o)
@@ -108,14 +110,35 @@ var databases atomic.Int64
 func create(t testing.TB, server string) string {
 	t.Helper()
 	name := fmt.Sprintf("polycred_test_%d_%d", os.Getpid(), databases.Add(1))
-	if err := admin(server, "create database "+name+" template template0"); err != nil {
+	statement := "create database " + name + " template template0"
+	err := admin(server, statement+" strategy file_copy")                        // writes far less than the other strategy
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "42601" { // syntax_error: before version 15
+		err = admin(server, statement)
+	}
+	if err != nil {
 		t.Fatalf("create a database for the test: %v", err)
 	}
-	if u, err := url.Parse(server); err == nil && strings.HasPrefix(u.Scheme, "postgres") {
-		u.Path = "/" + name
-		return u.String()
+	u := parse(server)
+	u.Path = "/" + name
+	return u.String()
+}
+
+// With returns dsn with an option set to a value, like search_path or default_query_exec_mode.
+func With(dsn, option, value string) string {
+	u := parse(dsn)
+	query := u.Query()
+	query.Set(option, value)
+	u.RawQuery = query.Encode()
+	return u.String()
+}
+
+// parse reads a DSN that is a URL, as all of this package are.
+func parse(dsn string) *url.URL {
+	u, err := url.Parse(dsn)
+	if err != nil || !strings.HasPrefix(u.Scheme, "postgres") {
+		panic(serverEnv + " and the DSNs that are passed to pgtest must be URLs: postgres://…")
 	}
-	return server + " dbname=" + name // of two, the last one counts
+	return u
 }
 
 // database returns the name of a database that create made.

@@ -68,8 +68,8 @@ func StartProxy(t testing.TB, dsn string) *Proxy {
 	if p.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}
-	u := url.URL{Scheme: "postgres", User: url.UserPassword(config.User, config.Password), Host: p.listener.Addr().String(),
-		Path: "/" + config.Database, RawQuery: "sslmode=disable"}
+	u := url.URL{Scheme: "postgres", User: url.UserPassword(config.User, config.Password), Path: "/" + config.Database,
+		Host: p.listener.Addr().String(), RawQuery: "sslmode=disable"}
 	p.dsn = u.String()
 	p.running.Go(p.serve)
 	t.Cleanup(func() {
@@ -232,7 +232,8 @@ func (l *link) requests() {
 	}
 }
 
-// greeting passes on the first message of a client, which has no type. A request to cancel is all that its client sends.
+// greeting passes on the first message of a client, which has no type. A request to cancel is all that its client
+// sends.
 func (l *link) greeting() bool {
 	head := make([]byte, 4)
 	if _, err := io.ReadFull(l.client, head); err != nil {
