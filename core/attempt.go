@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/polycred/polycred/core/internal/egress"
 	"github.com/polycred/polycred/core/internal/kernel"
 	"github.com/polycred/polycred/core/internal/lease"
 	"github.com/polycred/polycred/core/internal/oauth"
@@ -23,7 +24,7 @@ import (
 //  1. A lease keeps other processes from doing the same. It saves calls, and refresh tokens that may be spent once only;
 //     nothing below believes in it.
 //  2. The record is read again: somebody else may have been first.
-//  3. An intent is written: which refresh token is about to be spent, in which attempt.
+//  3. An intent is written, if the lease is still held: which refresh token is about to be spent, in which attempt.
 //  4. The provider is asked.
 //  5. Its answer is committed on the revision of the intent. Where somebody changed the record in between, its tokens
 //     decide: still those that the refresh began with, and the answer is written over the newer revision; others, and
@@ -56,6 +57,10 @@ func (e *Engine) attempt(ctx context.Context, user string, seen *tokenRecord, wh
 			return record, err
 		}
 		if k, ok := e.kept(user, &record); ok {
+			ahead := record
+			if ahead.take(&k, e.by) && !ahead.still(seen) && ahead.live(e.now()) { // persist sees to the store
+				return ahead, ahead.usable()
+			}
 			record, err = e.write(ctx, user, &record, rev, k)
 			if better := !record.still(seen); err != nil || better && record.live(e.now()) {
 				return record, err
@@ -85,6 +90,13 @@ func (e *Engine) attempt(ctx context.Context, user string, seen *tokenRecord, wh
 		case left > 0:
 			return record, record.heldUp(left)
 		}
+		if record.Intent != nil && record.Intent.Ended { // without a lease: this may go on for as long as the token is good
+			if p, err := e.provider(ctx, record.Integration); err == nil && p.OAuth2 != nil {
+				if err := p.putOff(&record, why, now); err != nil {
+					return record, err
+				}
+			}
+		}
 		if held == nil {
 			if held, err = e.leases.Acquire(ctx, "refresh", user, record.ID); err != nil {
 				hindered.end(ctx, e, telemetry.WaitError)
@@ -98,6 +110,10 @@ func (e *Engine) attempt(ctx context.Context, user string, seen *tokenRecord, wh
 				if err := pause(ctx, wait/2+rand.N(wait)); err != nil {
 					hindered.end(ctx, e, telemetry.WaitTimeout)
 					return record, record.busy(err)
+				}
+				if e.ending.Load() { // nothing was begun that Close has to wait for
+					hindered.end(ctx, e, telemetry.WaitError)
+					return record, ErrClosed
 				}
 				wait = min(wait*3/2, 250*time.Millisecond)
 			} else {
@@ -117,33 +133,51 @@ func (e *Engine) attempt(ctx context.Context, user string, seen *tokenRecord, wh
 		if err != nil { // the integration is not complete; the account is as good as before
 			return record, err
 		}
-		record.intend(e.boot, now)
-		if record.Intent.Since != 0 && p.spendsOnce() && record.live(now) { // that could end what is still good
-			return record, &ProviderError{
-				Integration: p.Name, Op: "refresh", Class: FailureIndeterminate, RetryAfter: record.ValidUntil.time().Sub(now),
-				Reason: "the answer to a refresh before was lost; it is tried again when the token has ended",
+		if err := p.putOff(&record, why, now); err != nil {
+			if lost := record.Intent; !lost.Ended { // whoever began it is gone
+				e.writeLost(ctx, user, &record, rev)
 			}
+			return record, err
 		}
+		record.intend(e.boot, p, now)
 		tx := e.db.Begin(ctx)
 		rev = e.tables.credentials.Put(tx, &record, rev, user, record.ID)
-		if err := e.kernel.Apply(ctx, tx); conflicted(err) {
+		if err = held.Check(tx); err == nil {
+			err = e.kernel.Apply(ctx, tx)
+		}
+		switch {
+		case conflicted(err) && !errors.Is(held.Renew(ctx), lease.ErrLost):
 			continue
-		} else if err != nil {
+		case conflicted(err), errors.Is(err, lease.ErrLost): // we stood still for so long that it is somebody else's by now
+			held = nil
+			continue
+		case err != nil:
 			return record, fmt.Errorf("refresh credential %s: %w", record.ID, err)
 		}
-		began := time.Now()
-		answer, err := e.spend(ctx, held, endpoint, p, &record)
-		if err != nil {
-			err = p.failure("refresh", err)
-		} else {
-			err = p.sameAccount(answer, &record)
-		}
-		e.asked(ctx, p, why, began, err)
-		if err != nil {
-			return e.refreshFailed(ctx, user, &record, p, err)
-		}
-		return e.write(ctx, user, &record, rev, unsaved{spent: record.tokenRecord, answer: answer, at: e.now(), p: p})
+		return e.carryOut(ctx, user, held, &record, rev, p, endpoint, why)
 	}
+}
+
+// carryOut is the protocol from the intent on, which stands at rev. How long it took to get here cuts nothing short.
+func (e *Engine) carryOut(
+	ctx context.Context, user string, held *lease.Lease, record *credentialRecord, rev storage.Rev, p *provider,
+	endpoint *oauth.Endpoint, why trigger,
+) (credentialRecord, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*e.exchangeTime()+2*patience)
+	defer cancel()
+	defer held.Keep(ctx)()
+	began := time.Now()
+	answer, err := e.spend(ctx, endpoint, p, record)
+	if err != nil {
+		err = p.failure("refresh", err)
+	} else {
+		err = p.sameAccount(answer, record)
+	}
+	e.asked(ctx, p, why, began, err)
+	if err != nil {
+		return e.refreshFailed(ctx, user, record, p, err)
+	}
+	return e.write(ctx, user, record, rev, unsaved{spent: record.tokenRecord, answer: answer, at: e.now(), p: p})
 }
 
 // letGo ends the lease of an attempt, unless its answer is not stored yet: then whoever stores it ends the lease.
@@ -162,13 +196,20 @@ func (e *Engine) letGo(ctx context.Context, user, id string, held *lease.Lease) 
 
 // intend notes in a record what is about to be spent. What was left by an attempt before with the same refresh token says
 // that it may be spent already.
-func (r *credentialRecord) intend(boot string, now time.Time) {
-	r.Attempt++
-	before, spent := r.Intent, fingerprint(r.RefreshToken)
-	r.Intent = &intentRecord{Attempt: r.Attempt, Fingerprint: spent, Started: toMillis(now), Boot: boot}
-	if before != nil && bytes.Equal(before.Fingerprint, spent) {
-		r.Intent.Since = cmp.Or(before.Since, before.Started)
+func (r *credentialRecord) intend(boot string, p *provider, now time.Time) {
+	since := millis(0)
+	if r.spent() && p.loses() {
+		since = cmp.Or(r.Intent.Since, r.Intent.Started)
 	}
+	r.Attempt++
+	r.Intent = &intentRecord{
+		Attempt: r.Attempt, Fingerprint: fingerprint(r.RefreshToken), Started: toMillis(now), Boot: boot, Since: since,
+	}
+}
+
+// spent reports whether the refresh token may have been spent by an attempt before, whose outcome nobody knows.
+func (r *credentialRecord) spent() bool {
+	return r.Intent != nil && bytes.Equal(r.Intent.Fingerprint, fingerprint(r.RefreshToken))
 }
 
 func fingerprint(token crypto.Secret) []byte { return digest("refresh token", token.Reveal()) }
@@ -178,10 +219,48 @@ func (p *provider) spendsOnce() bool {
 	return p.OAuth2.Refresh.Rotation == RotationSingleUse && p.OAuth2.Refresh.Grace == 0
 }
 
-// spend gives the refresh token of a record to the provider. A lost answer is asked for once more, if that was quick and can do no harm;
-// where the refresh token is dead, the one before is tried while the provider may still take it.
-func (e *Engine) spend(ctx context.Context, held *lease.Lease, endpoint *oauth.Endpoint, p *provider, record *credentialRecord) (*oauth.Answer, error) {
-	defer held.Keep(ctx)()
+// loses reports whether an answer that is lost may take with it the only refresh token that is still good.
+func (p *provider) loses() bool {
+	return p.OAuth2.Refresh.Rotation != RotationNever && p.OAuth2.Refresh.Rotation != RotationReusable
+}
+
+// putOff is the error of a refresh that could end what is still good, because the answer to the one before was lost. A
+// token that the provider refuses is not.
+func (p *provider) putOff(r *credentialRecord, why trigger, now time.Time) error {
+	if !r.spent() || !p.spendsOnce() || why == triggerUnauthorized || !r.live(now) {
+		return nil
+	}
+	failed := &ProviderError{
+		Integration: p.Name, Op: "refresh", Class: FailureIndeterminate,
+		Reason: "the answer to a refresh before was lost; it is tried again when the token has ended",
+	}
+	if r.ValidUntil != 0 {
+		failed.RetryAfter = r.ValidUntil.time().Sub(now)
+	}
+	return failed
+}
+
+// writeLost notes in a credential that nobody waits any more for the answer to its refresh. What fails is done by the
+// next one.
+func (e *Engine) writeLost(ctx context.Context, user string, record *credentialRecord, rev storage.Rev) {
+	ended := *record.Intent
+	ended.Ended, ended.Since = true, cmp.Or(ended.Since, ended.Started)
+	lost := *record
+	lost.Intent, lost.LastFailure, lost.Updated = &ended, FailureIndeterminate, toMillis(e.now())
+	lost.Failures++
+	tx := e.db.Begin(ctx)
+	e.tables.credentials.Put(tx, &lost, rev, user, record.ID)
+	if err := e.kernel.Apply(ctx, tx); err == nil {
+		e.log.WarnContext(ctx, "the answer to a refresh was lost; it is tried again when the token has ended",
+			"credential", record.ID, "integration", record.Integration)
+	}
+}
+
+// spend gives the refresh token of a record to the provider. A lost answer is asked for once more, if that was quick and
+// can do no harm; where the refresh token is dead, the one before is tried while the provider may still take it.
+func (e *Engine) spend(
+	ctx context.Context, endpoint *oauth.Endpoint, p *provider, record *credentialRecord,
+) (*oauth.Answer, error) {
 	once := func(token crypto.Secret) (*oauth.Answer, *oauth.Error, error) {
 		ctx, cancel := context.WithTimeout(ctx, e.exchangeTime())
 		defer cancel()
@@ -192,21 +271,35 @@ func (e *Engine) spend(ctx context.Context, held *lease.Lease, endpoint *oauth.E
 	}
 	began := time.Now()
 	answer, refused, err := once(record.RefreshToken)
-	if refused != nil && refused.Class == oauth.Indeterminate && time.Since(began) < quick && (!p.spendsOnce() || !record.live(e.now())) {
+	lost := refused != nil && refused.Class == oauth.Indeterminate && !timedOut(err)
+	if lost && time.Since(began) < quick && (!p.spendsOnce() || !record.live(e.now())) {
 		if pause(ctx, 500*time.Millisecond) == nil {
 			answer, refused, err = once(record.RefreshToken)
 		}
-		if refused != nil && refused.Class != oauth.Indeterminate { // of the second; what became of the first, nobody knows
+		if refused != nil && refused.Class != oauth.Indeterminate && p.loses() { // of the second; what became of the first, nobody knows
 			record.Intent.Since = cmp.Or(record.Intent.Since, record.Intent.Started)
 		}
 	}
 	previous := record.PreviousRefreshToken
 	if refused != nil && refused.Class == oauth.Permanent && !previous.IsZero() && e.now().Before(record.PreviousUntil.time()) {
-		if again, _, failed := once(previous); failed == nil {
+		again, dead, failed := once(previous)
+		switch {
+		case failed == nil:
+			if again.RefreshToken.IsZero() { // it goes on with this one, not with the dead one
+				again.RefreshToken = previous
+			}
 			return again, nil
+		case dead != nil && dead.Class != oauth.Permanent: // it may be good: it is too soon to give up
+			return nil, failed
 		}
 	}
 	return answer, err
+}
+
+// timedOut reports whether a provider was given all the time there is.
+func timedOut(err error) bool {
+	var transport *egress.Error
+	return errors.As(err, &transport) && transport.Kind == egress.Timeout
 }
 
 // refreshEndpoint is where the tokens of an account are refreshed.
@@ -263,7 +356,9 @@ func (e *Engine) write(ctx context.Context, user string, current *credentialReco
 		}
 		if pause(ctx, wait) != nil {
 			k.err = err
-			e.unsaved.Store(key, k)
+			if _, told := e.unsaved.Swap(key, k); told {
+				return record, record.usable()
+			}
 			e.log.ErrorContext(ctx, "a refreshed token could not be stored yet and lives in memory",
 				"credential", record.ID, "integration", record.Integration, "error", err)
 			return record, record.usable()

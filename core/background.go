@@ -31,6 +31,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	defer numbering.Wait()
 	numbering.Go(func() { e.number(running) })
 	e.kernel.Run(running, func(err error, times int) {
+		e.health.noteFailure(times)
 		if times&(times-1) == 0 { // ever less often
 			e.log.WarnContext(running, "background work failed; trying again", "error", err, "failures", times)
 		}
@@ -103,8 +104,11 @@ func (e *Engine) number(ctx context.Context) {
 		}
 		if failures++; err == nil {
 			failures = 0
-		} else if ctx.Err() == nil && failures&(failures-1) == 0 { // ever less often
-			e.log.WarnContext(ctx, "events could not be numbered; trying again", "error", err, "failures", failures)
+		} else if ctx.Err() == nil {
+			e.health.noteFailure(failures)
+			if failures&(failures-1) == 0 { // ever less often
+				e.log.WarnContext(ctx, "events could not be numbered; trying again", "error", err, "failures", failures)
+			}
 		}
 		timer.Reset(time.Second)
 		if moved > 0 && pause(ctx, rest) != nil {

@@ -118,8 +118,8 @@ func (e *Engine) DisableUser(ctx context.Context, user string) error {
 	return nil
 }
 
-// EnableUser ends what DisableUser began; accounts that were disabled one by one stay so. One that is not disabled, or not
-// there, is no error. Errors: InputError.
+// EnableUser ends what DisableUser began; accounts that were disabled one by one stay so. One that is not disabled,
+// or not there, is no error. Errors: InputError.
 func (e *Engine) EnableUser(ctx context.Context, user string) error {
 	if err := e.switchUser(ctx, user, false); err != nil {
 		return fmt.Errorf("enable user %s: %w", clip(user), err)

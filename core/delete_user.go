@@ -15,7 +15,8 @@ import (
 type DeleteUserOptions struct {
 	// DryRun changes nothing, and returns what there is to do now.
 	DryRun bool
-	// Progress is called after each credential, never twice at a time, and holds the work up; nil: nobody wants to know.
+	// Progress is called after each credential, never twice at a time, and holds the work up; nil: nobody wants to
+	// know.
 	Progress func(Progress)
 }
 
@@ -24,14 +25,15 @@ type DeleteUserOptions struct {
 // It first marks the user, so that nothing is connected beside it: connects get ErrDeleting from then on. Once it is
 // done the id is free again.
 //
-// It is one piece of work however often it is cut short: calling it again carries it on, and so does Run, within a minute,
-// in whichever process; the report counts everything once. Who calls it while another call, or process, is at it waits
-// for that one, and gets the same report. It deals with 16 credentials at a time, in memory that does not grow with their
-// number, and with ctx it ends promptly, between two of them. It reads every connect session that is open on the store.
+// It is one piece of work however often it is cut short: calling it again carries it on, and so does Run, within a
+// minute, in whichever process; the report counts everything once. Who calls it while another call, or process, is at
+// it waits for that one, and gets the same report. It deals with 16 credentials at a time, in memory that does not
+// grow with their number, and with ctx it ends promptly, between two of them. It reads every connect session that is
+// open on the store. The report is kept for an hour, and names the user.
 //
-// Records that do not open keep nobody from being deleted, see Report.Damaged. Errors: InputError, ErrNotFound for a user
-// that ConnectedUser does not know, *sealed.FormatError for a credential that a newer program wrote. What was done stays
-// done.
+// Records that do not open keep nobody from being deleted, see Report.Damaged. Errors: InputError, ErrNotFound for a
+// user that ConnectedUser does not know, *sealed.FormatError for a credential that a newer program wrote. What was
+// done stays done.
 func (e *Engine) DeleteUser(ctx context.Context, user string, o *DeleteUserOptions) (Report, error) {
 	report, err := e.deleteUser(ctx, user, o)
 	if err != nil {
@@ -171,8 +173,8 @@ func (d *deletion) before(ctx context.Context, j *job) error {
 	})
 }
 
-// sessionsOf gives the connect sessions of a user, page by page. No index leads to them: they are few, and gone within the
-// hour.
+// sessionsOf gives the connect sessions of a user, page by page. No index leads to them: they are few, and gone
+// within the hour.
 func (e *Engine) sessionsOf(ctx context.Context, user string, do func([]sealed.Row[sessionRecord]) error) error {
 	for after, more := []string(nil), true; more; {
 		keys, next, err := e.tables.sessions.Keys(ctx, nil, after, 250)
@@ -239,8 +241,8 @@ func (d *deletion) do(ctx context.Context, tx *sealed.Tx, item jobItem) (reportR
 	return report, d.gone(ctx, tx, &record, rev, details)
 }
 
-// damaged removes a credential whose record does not open: what it held is lost anyway. Entries that only it could tell of
-// lead nowhere from then on, which whoever follows them finds out.
+// damaged removes a credential whose record does not open: what it held is lost anyway. Entries that only it could
+// tell of lead nowhere from then on, which whoever follows them finds out.
 func (d *deletion) damaged(ctx context.Context, tx *sealed.Tx, id string) (reportRecord, error) {
 	rows, _, err := d.e.tables.credentials.Keys(ctx, []string{d.user, id}, nil, 1)
 	if err == nil && len(rows) == 0 {
@@ -284,8 +286,9 @@ func (d *deletion) gone(ctx context.Context, tx *sealed.Tx, record *credentialRe
 func (d *deletion) after(ctx context.Context, j *job) error {
 	t, own := &d.e.tables, []string{d.user}
 	for _, rest := range []func(*sealed.Tx) (bool, error){
+		// Configurations first: whoever creates one beside this needs the default one, and what hangs on it comes then.
+		sweeper(ctx, t.configurations, own), sweeper(ctx, t.configurationIDs, own), sweeper(ctx, t.passwords, own),
 		sweeper(ctx, t.externalIDs, own), sweeper(ctx, t.claims, own), sweeper(ctx, t.rosters, own), sweeper(ctx, t.redirects, own),
-		sweeper(ctx, t.passwords, own), sweeper(ctx, t.configurations, own), sweeper(ctx, t.configurationIDs, own),
 		func(tx *sealed.Tx) (bool, error) {
 			entries, _, err := t.byConfig.Scan(ctx, own, nil, sweepSize)
 			for _, entry := range entries {

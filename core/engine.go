@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -107,8 +108,8 @@ func Open(ctx context.Context, store storage.Store, keks crypto.KEKs, o *Options
 	if err != nil {
 		return nil, fmt.Errorf("open engine: %w", invalid("privateHosts", err.Error()))
 	}
-	e := &Engine{opts: opts, store: store, db: db, log: opts.Logger, out: out, boot: boot, tables: newTables(db, opts.Now)}
-	e.by = binary.BigEndian.Uint64(digest("boot", boot))
+	e := &Engine{opts: opts, store: store, db: db, log: opts.Logger, out: out, boot: cmp.Or(opts.boot, boot), tables: newTables(db, opts.Now)}
+	e.by = binary.BigEndian.Uint64(digest("boot", e.boot))
 	e.telemetry, e.unobserve = measured, func() {}
 	e.kernel = kernel.New(db, e.now, e.log)
 	exclusive, ok := store.(storage.Exclusive)
@@ -217,7 +218,6 @@ func (e *Engine) Close() error {
 	e.work.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	e.save(ctx)
 	if err := e.tellUses(ctx); err != nil {
 		e.log.WarnContext(ctx, "who used which account in the last minute could not be written down", "error", err)
 	}

@@ -224,6 +224,8 @@ func TestSecurity25_EveryKind(t *testing.T) {
 		"externalId": "work", "owner": "pat", "grant": "shared",
 	}))
 
+	s.switches()
+
 	// A copy that is gone on with.
 	store.place, s.opts.TakeOver = "elsewhere", true
 	s.tells("taking over", func() error {

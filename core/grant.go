@@ -54,7 +54,9 @@ func (e *Engine) moveGrant(ctx context.Context, tx *sealed.Tx, user string, befo
 // grantShared reports whether another credential, of whatever user, stands for the same grant.
 func (e *Engine) grantShared(ctx context.Context, user string, r *credentialRecord) (bool, error) {
 	for holder, err := range e.grantHolders(ctx, r.ClientID, ProviderAccount(r.Account)) {
-		if err != nil {
+		if damaged(err) {
+			continue
+		} else if err != nil {
 			return false, err
 		}
 		if holder.user != user || holder.ID != r.ID {
@@ -71,7 +73,8 @@ type grantHolder struct {
 }
 
 // grantHolders walks over the credentials, of whatever user, that stand for the grant of an account to a client. One
-// whose tokens were given back stands for nothing.
+// whose tokens were given back stands for nothing. One that is damaged comes as its error, and the walk goes on: it could
+// stand for a grant only if it could be read.
 func (e *Engine) grantHolders(ctx context.Context, clientID string, account ProviderAccount) iter.Seq2[grantHolder, error] {
 	return func(yield func(grantHolder, error) bool) {
 		keys, err := e.grantKeysOf(ctx, clientID, account)
@@ -118,3 +121,9 @@ func (e *Engine) standsFor(ctx context.Context, user, credential string, keys []
 
 // holdsTokens reports whether there is anything to use or to refresh with.
 func (r *tokenRecord) holdsTokens() bool { return !r.AccessToken.IsZero() || !r.RefreshToken.IsZero() }
+
+// damaged reports whether err says that a record is there and can be read by nobody.
+func damaged(err error) bool {
+	var corrupt *sealed.CorruptError
+	return errors.As(err, &corrupt)
+}

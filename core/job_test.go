@@ -78,9 +78,9 @@ func isLease(b storage.Batch) bool {
 	return len(b.Puts) > 0 && b.Puts[0].Key[0] == 'v' || len(b.Deletes) > 0 && b.Deletes[0].Key[0] == 'v'
 }
 
-// estate is what the tests of long work do it to: three users with accounts at two integrations, of which calendar revokes
-// tokens, configurations, an account that is disabled, one that is PENDING and connect sessions. What ada stands for
-// is connected by acme and initech.
+// estate is what the tests of long work do it to: three users with accounts at two integrations, of which calendar
+// revokes tokens, configurations, an account that is disabled, one that is PENDING and connect sessions. What ada
+// stands for is connected by acme and initech.
 type estate struct {
 	*gate
 	engines []*core.Engine

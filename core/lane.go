@@ -21,7 +21,7 @@ type lanes struct {
 	byName  map[string]*lane
 	workers int
 	idle    chan struct{} // closed when the last worker ends
-	lost    bool          // entries that were waiting when their context ended
+	lost    bool          // entries that were in work or waiting when their context ended
 }
 
 type lane struct {
@@ -90,6 +90,13 @@ func (l *lanes) settle(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// lose notes that an entry was not worked on to its end.
+func (l *lanes) lose() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lost = true
 }
 
 // dropped reports whether entries were lost since it was last asked.

@@ -77,6 +77,8 @@ type Options struct {
 	// the global ones of OpenTelemetry, which may be set later.
 	MeterProvider  metric.MeterProvider
 	TracerProvider trace.TracerProvider
+
+	boot string // tests alone set it, to have several runs of the program in one process; empty means this one
 }
 
 // prepare returns a copy with defaults filled in, or an InputError.

@@ -65,7 +65,7 @@ func (e *Engine) flight(ctx context.Context, user string, record *tokenRecord, w
 			return flown{seen: seen}, err
 		}
 		defer done()
-		// Long enough to see another process's lease run out, and to ask the provider then.
+		// Long enough to see another process's lease run out, and the one after that; asking has a time of its own.
 		detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*e.opts.LeaseTTL+2*e.exchangeTime())
 		defer cancel()
 		detached, span := e.telemetry.Start(detached, telemetry.SpanRefresh, seen.Integration, seen.ID)
@@ -138,7 +138,7 @@ func (e *Engine) skew(r *tokenRecord) time.Duration {
 	if !e.foreign(r) {
 		return 0
 	}
-	return min(mostSkew, time.Duration(r.ValidUntil-r.Refreshed)*time.Millisecond/4)
+	return min(mostSkew, time.Duration(r.ValidUntil-r.Refreshed)*time.Millisecond/3) // whole from half an hour on
 }
 
 // pause returns how long it is until the next attempt to refresh may be made, after one failed: 0 or less: now. A pause
@@ -149,12 +149,13 @@ func (e *Engine) pause(user string, r *tokenRecord, now time.Time) time.Duration
 	}
 	left, length := time.Duration(r.NextAttempt-toMillis(now))*time.Millisecond, time.Duration(r.Wait)*time.Millisecond
 	switch own := r.PausedBy == e.by || e.exclusive; {
-	case left < -2*mostSkew, own && left <= length:
+	case left < -mostSkew, own && left <= length:
 		return left
 	case own: // our clock went back
 		return 0
 	}
-	return length - e.watched.Still([]string{"pause", user, r.ID}, uint64(r.NextAttempt), now)
+	// Who sees it late does not wait for all of it again: clocks differ by so much and no more.
+	return min(length-e.watched.Still([]string{"pause", user, r.ID}, uint64(r.NextAttempt), now), left+mostSkew)
 }
 
 // heldUp is the error of a refresh whose pause is not over.

@@ -30,7 +30,16 @@ func (e *Engine) Sweep(ctx context.Context) error { return e.sweepSessions(ctx) 
 
 // Settle returns when no refresh of a credential is under way.
 func (e *Engine) Settle(user, id string) {
-	_, _, _ = e.refreshes.Do(user+"\x00"+id, func() (any, error) { return tokenRecord{}, nil })
+	_, _, _ = e.refreshes.Do(flightKey(user, id), func() (any, error) { return flown{}, nil })
+}
+
+// Run makes engines that are opened with these options another run of the program, as if in a process of its own.
+func (o *Options) Run(boot string) { o.boot = boot }
+
+// Unsaved reports whether the answer to a refresh of a credential lives in memory alone.
+func (e *Engine) Unsaved(user, id string) bool {
+	_, ok := e.unsaved.Load(flightKey(user, id))
+	return ok
 }
 
 // RefreshBehind is what a Token call with a token that is due does.

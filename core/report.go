@@ -11,23 +11,23 @@ type Progress struct {
 	Total int `json:"total"` // as far as is known
 }
 
-// Report says what became of the credentials that DeleteUser or RevokeCredentials dealt with, each counted once, also where
-// the work was cut short and carried on.
+// Report says what became of the credentials that DeleteUser or RevokeCredentials dealt with, each counted once, also
+// where the work was cut short and carried on.
 type Report struct {
 	// Credentials is how many they are, Integrations how many of each integration.
 	Credentials  int            `json:"credentials"`
 	Integrations map[string]int `json:"integrations,omitempty"`
 
-	// Queued, Unrevocable and Shared add up to Credentials. Queued are those whose authorisation the provider is asked to
-	// end, from a queue: that it was, or could not be, is an event of its own. Unrevocable are those for which nothing can
-	// be asked: API keys, integrations without revocation, accounts without tokens. Shared are those whose authorisation
-	// other credentials still stand for, which would lose theirs (RevokesGrant).
+	// Queued, Unrevocable and Shared add up to Credentials. Queued are those whose authorisation the provider is
+	// asked to end, from a queue: that it was, or could not be, is an event of its own. Unrevocable are those for
+	// which nothing can be asked: API keys, integrations without revocation, accounts without tokens. Shared are
+	// those whose authorisation other credentials still stand for, which would lose theirs (RevokesGrant).
 	Queued      int `json:"queued"`
 	Unrevocable int `json:"unrevocable"`
 	Shared      int `json:"shared"`
 
-	// Damaged are further credentials, whose records could not be read (sealed.CorruptError). DeleteUser removes them all the
-	// same, and nobody can revoke what they held; RevokeCredentials leaves them as they are.
+	// Damaged are further credentials, whose records could not be read (sealed.CorruptError). DeleteUser removes them
+	// all the same, and nobody can revoke what they held; RevokeCredentials leaves them as they are.
 	Damaged int `json:"damaged"`
 	// Sessions are the connect sessions of the user that were removed, also those that were over and not yet forgotten.
 	Sessions int `json:"sessions"`

@@ -77,7 +77,8 @@ func (e *Engine) queueRevocation(ctx context.Context, tx *sealed.Tx, user string
 	case errors.Is(err, errNotRevoked):
 		return nil
 	case errors.Is(err, errRevocationURL):
-		e.log.WarnContext(ctx, "tokens cannot be revoked: the integration does not say how", "credential", r.ID, "integration", r.Integration, "error", err)
+		e.log.WarnContext(ctx, "tokens cannot be revoked: the integration does not say how",
+			"credential", r.ID, "integration", r.Integration, "error", err)
 		e.tellRevoked(tx, &record, resultMisconfigured, nil)
 		return nil
 	case err != nil:
@@ -103,9 +104,8 @@ func (e *Engine) revocationEndpoint(ctx context.Context, r *revocationRecord) (*
 	if err == nil {
 		p, err = e.freshProvider(ctx, r.Integration)
 	}
-	var corrupt *sealed.CorruptError
 	switch {
-	case errors.Is(err, ErrNotFound), errors.As(err, &corrupt):
+	case errors.Is(err, ErrNotFound), damaged(err):
 		return nil, nil, errors.Join(errRevocationURL, err)
 	case err != nil:
 		return nil, nil, err

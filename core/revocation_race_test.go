@@ -129,6 +129,7 @@ func TestRevocationCutOff(t *testing.T) {
 			t.Run(name+", "+string(style), func(t *testing.T) {
 				t.Parallel()
 				w := newRevoking(t, nil, core.Revocation{Style: style})
+				w.provider.Set(func(sw *coretest.Switches) { sw.RevokeGrant = false }) // they are all of one account
 				all := w.crowd(8)
 				for _, c := range all {
 					w.disconnect(c.User, c.ID)
@@ -188,6 +189,35 @@ func TestRevocationDies(t *testing.T) {
 	if err := other.RevokeDue(t.Context()); err != nil {
 		t.Error(err)
 	}
+	w.wantRevoked("in all", 2)
+	w.wantEnd(ended(ada, "ok", "attempts", "2"))
+}
+
+// A token that was got to be revoked is stored before it is: the refresh token that it took may be spent.
+func TestRevocationDiesWithRenewedToken(t *testing.T) {
+	t.Parallel()
+	spy := &spyStore{Store: memory.New()}
+	w := newRevoking(t, spy, core.Revocation{Style: core.RevocationBearer})
+	w.rotate()
+	ada := w.crowd(1)[0]
+	w.disconnect(ada.User, ada.ID)
+	fault := garbage(500, "", "")
+	fault.Hold, fault.Times = true, 1
+	w.revokeFault(fault)
+	w.clock.Advance(time.Minute)
+	done := make(chan error, 1)
+	go func() { done <- w.engine.RevokeDue(t.Context()) }()
+	w.held(1)
+	spy.intercept(func(storage.Batch, func() error) error { return storage.ErrFull })
+	w.provider.Set(func(sw *coretest.Switches) { sw.Revoke.Hold = false })
+	w.wantErr("a failure that cannot be written down", <-done, storage.ErrFull)
+	spy.intercept(nil)
+
+	w.clock.Advance(15 * time.Minute)
+	if err := w.open().RevokeDue(t.Context()); err != nil {
+		t.Error(err)
+	}
+	w.wantRefreshes("in all", 1)
 	w.wantRevoked("in all", 2)
 	w.wantEnd(ended(ada, "ok", "attempts", "2"))
 }

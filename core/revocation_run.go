@@ -153,9 +153,8 @@ func (p *revocationPass) read(ctx context.Context, page []due.Entry) ([]revocati
 
 // unreadable reports whether err says that a record is there and does not open.
 func unreadable(err error) bool {
-	var corrupt *sealed.CorruptError
 	var newer *sealed.FormatError
-	return errors.As(err, &corrupt) || errors.As(err, &newer)
+	return damaged(err) || errors.As(err, &newer)
 }
 
 // forget removes entries whose record is gone, or says another time.
@@ -202,8 +201,18 @@ func (p *revocationPass) hold(provider string, failed *ProviderError) {
 
 // carryOut does with one record what is to be done. Errors are those of the store.
 func (p *revocationPass) carryOut(ctx context.Context, row revocationRow) error {
+	v := &revocation{e: p.e, r: row.Value, rev: row.Rev}
+	err := p.try(ctx, v)
+	var newer *sealed.FormatError
+	if errors.As(err, &newer) { // an account that shares the grant, perhaps; who wrote it can tell
+		p.e.log.WarnContext(ctx, "a revocation waits for a newer program", "credential", v.r.Credential, "error", err)
+		return v.postpone(ctx, p.e.now().Add(revokePause+rand.N(revokePause)))
+	}
+	return err
+}
+
+func (p *revocationPass) try(ctx context.Context, v *revocation) error {
 	e := p.e
-	v := &revocation{e: e, r: row.Value, rev: row.Rev}
 	if until := p.held(origin(v.r.Endpoint.URL)); !until.IsZero() {
 		return v.postpone(ctx, until.Add(rand.N(revokePause)))
 	}
@@ -353,7 +362,9 @@ func (v *revocation) shared(ctx context.Context) (bool, error) {
 	r, whole := &v.r, v.at.Scope == RevokesGrant
 	account := ProviderAccount(r.Account)
 	for holder, err := range v.e.grantHolders(ctx, r.ClientID, account) {
-		if err != nil {
+		if damaged(err) {
+			continue
+		} else if err != nil {
 			return false, err
 		}
 		if whole || same(r.RefreshToken, holder.RefreshToken) || same(r.AccessToken, holder.AccessToken) {
@@ -366,7 +377,7 @@ func (v *revocation) shared(ctx context.Context) (bool, error) {
 	// Unknown equals nothing; but that the same credential was connected again says enough.
 	record, _, err := v.e.tables.credentials.Get(ctx, r.User, r.Credential)
 	switch {
-	case errors.Is(err, storage.ErrNotFound):
+	case errors.Is(err, storage.ErrNotFound), damaged(err):
 		return false, nil
 	case err != nil:
 		return false, err

@@ -1,6 +1,7 @@
 package core_test
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/polycred/polycred/core"
 	"github.com/polycred/polycred/core/coretest"
 	"github.com/polycred/polycred/crypto"
+	"github.com/polycred/polycred/storage"
 )
 
 // Rule 8: where the provider ends the whole grant, it is ended when the last account goes that stands for it.
@@ -107,6 +109,64 @@ func TestRevocationConnectedAgain(t *testing.T) {
 	}
 }
 
+// Accounts whose tokens were given back share nothing with each other; one that was connected again shares with them.
+func TestRevocationOfCredentialsThatStay(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(in *core.Integration){
+		"known":   func(*core.Integration) {},
+		"unknown": func(in *core.Integration) { in.Identity = core.Identity{} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newRevoking(t, nil, core.Revocation{Scope: core.RevokesGrant})
+			w.change(change)
+			first, second := w.mustConnect("u", "ada", core.ConnectInput{}), w.mustConnect("v", "ada", core.ConnectInput{})
+			token := w.mustToken("u", first.ID).Value.Reveal()
+			revoke := func() {
+				t.Helper()
+				if _, err := w.engine.RevokeCredentials(t.Context(), calendar, nil); err != nil {
+					t.Fatal(w.note(err))
+				}
+			}
+			revoke()
+			w.carryOut(0)
+			w.wantDead(token, crypto.Secret{})
+			w.wantEnd(ended(first, "ok", "attempts", "1"), ended(second, "ok", "attempts", "1"))
+
+			w.mustConnect("u", "ada", core.ConnectInput{Into: first.ID})
+			revoke()
+			w.mustConnect("u", "ada", core.ConnectInput{Into: first.ID})
+			calls := w.provider.Calls().Revoke
+			w.carryOut(0)
+			w.wantRevoked("of an account that was connected again", calls)
+			if as, err := w.as("u", first.ID); as != "ada@example.com" {
+				t.Errorf("as = %q, %v, want the account that was connected again to work", as, err)
+			}
+		})
+	}
+}
+
+// An account that cannot be read shares nothing, and keeps no other from being disconnected.
+func TestRevocationBesideDamage(t *testing.T) {
+	t.Parallel()
+	w := newRevoking(t, nil, core.Revocation{Scope: core.RevokesGrant})
+	first, second := w.mustConnect("u", "ada", core.ConnectInput{}), w.mustConnect("v", "ada", core.ConnectInput{})
+	for _, item := range w.items() {
+		if item.Key[0] == 'c' && bytes.Contains(item.Key, []byte(second.ID)) {
+			put := storage.Put{Key: item.Key, Value: item.Value[:20], If: item.Rev, Rev: item.Rev + 1}
+			if err := w.store.Apply(t.Context(), storage.Batch{Puts: []storage.Put{put}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, err := w.token("v", second.ID); err == nil {
+		t.Fatal("the record is not damaged")
+	}
+	w.disconnect("u", first.ID)
+	w.carryOut(0)
+	w.wantEnd(ended(first, "ok", "attempts", "1"))
+}
+
 // Between the two tokens of one revocation somebody may connect the account again.
 func TestRevocationConnectedInTheMiddle(t *testing.T) {
 	t.Parallel()
@@ -165,6 +225,12 @@ func TestRevocationIntegrationChanged(t *testing.T) {
 		{name: "another client", after: func(w *world) {
 			w.change(func(in *core.Integration) {
 				in.OAuth2.ClientID, in.OAuth2.ClientSecret = "another", crypto.NewSecret("canary-other")
+			})
+		}, revokes: 2, result: "ok", attempts: "1"},
+		{name: "another client that does not revoke", after: func(w *world) {
+			w.change(func(in *core.Integration) {
+				in.OAuth2.ClientID, in.OAuth2.ClientSecret = "another", crypto.NewSecret("canary-other")
+				in.OAuth2.RevocationURL = ""
 			})
 		}, revokes: 2, result: "ok", attempts: "1"},
 		{name: "a style that is right", before: func(w *world) {

@@ -17,21 +17,23 @@ import (
 type RevokeOptions struct {
 	// DryRun changes nothing, and returns what there is to do now.
 	DryRun bool
-	// Progress is called after each credential, never twice at a time, and holds the work up; nil: nobody wants to know.
+	// Progress is called after each credential, never twice at a time, and holds the work up; nil: nobody wants to
+	// know.
 	Progress func(Progress)
 }
 
 // FailureRevoked is the FailureCode of an account whose authorisation RevokeCredentials ended.
 const FailureRevoked = "revoked"
 
-// RevokeCredentials ends the authorisation of every account that an integration has, for when its client secret leaked: set
-// another secret first (SetClientSecret), then call this. Each credential, disabled ones too, becomes INVALID, its tokens or
-// its key are erased, and revoked at the provider from a queue. It stays where it is: the person who connects it again has
-// it back under the same id, with its settings. One that is connected while this is at work may have to be connected
-// once more; those connected later than a few minutes after it began are left alone, also where it is carried on later.
+// RevokeCredentials ends the authorisation of every account that an integration has, for when its client secret
+// leaked: set another secret first (SetClientSecret), then call this. Each credential, disabled ones too, becomes
+// INVALID, its tokens or its key are erased, and revoked at the provider from a queue. It stays where it is: the
+// person who connects it again has it back under the same id, with its settings. One that is connected while this is
+// at work may have to be connected once more; those connected later than a few minutes after it began are left alone,
+// also where it is carried on later.
 //
-// For being cut short, for several callers, and for ctx, what DeleteUser says counts. Errors: InputError, ErrNotFound for
-// the integration, *sealed.FormatError for a credential that a newer program wrote. What was done stays done.
+// For being cut short, for several callers, and for ctx, what DeleteUser says counts. Errors: InputError, ErrNotFound
+// for the integration, *sealed.FormatError for a credential that a newer program wrote. What was done stays done.
 func (e *Engine) RevokeCredentials(ctx context.Context, integration string, o *RevokeOptions) (Report, error) {
 	report, err := e.revokeCredentials(ctx, integration, o)
 	if err != nil {
@@ -77,8 +79,8 @@ func (e *Engine) revokeCredentials(ctx context.Context, integration string, o *R
 	}
 }
 
-// until returns the last id that a credential can have which is there now, wherever it was connected: clocks differ. Ids
-// go by real time, whatever the engine's clock says.
+// until returns the last id that a credential can have which is there now, wherever it was connected: clocks differ.
+// Ids go by real time, whatever the engine's clock says.
 func until() string {
 	var id uuid.UUID
 	ms := uint64(time.Now().Add(mostSkew).UnixMilli())

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/polycred/polycred/core/internal/due"
@@ -15,6 +16,8 @@ import (
 const (
 	postponed = time.Hour       // until a credential is looked at again whose user is disabled
 	unable    = 5 * time.Minute // and one whose refresh could not even begin
+
+	movesAtOnce = storage.MaxBatchOps / 3 // each is a record, an entry that goes and one that comes
 )
 
 // scheduler refreshes tokens before they are needed. Every process has one: they find the same credentials due, and the
@@ -23,6 +26,7 @@ type scheduler struct {
 	e       *Engine
 	passing sync.Mutex // held during a pass
 	scanner *due.Scanner
+	again   atomic.Int64 // when entries are shown again that the store kept from being moved: Unix milliseconds; 0: there are none
 
 	lanes lanes
 }
@@ -40,10 +44,17 @@ func (s *scheduler) pass(ctx context.Context) error {
 	}
 	s.passing.Lock()
 	defer s.passing.Unlock()
-	if s.scanner == nil || s.lanes.dropped() { // what was shown to a Run that ended is shown again
+	now := s.e.now()
+	again := s.again.Load()
+	// What was shown to a Run that ended, or could not be moved, is shown again.
+	if s.scanner == nil || s.lanes.dropped() || again != 0 && now.UnixMilli() >= again && s.again.CompareAndSwap(again, 0) {
 		s.scanner = s.e.tables.refreshes.Scanner(s.e.log)
 	}
-	return s.scanner.Pass(ctx, s.e.now(), s.page)
+	err := s.scanner.Pass(ctx, now, s.page)
+	if err == nil {
+		s.e.health.passed.Store(now.UnixMilli())
+	}
+	return err
 }
 
 // page decides about each entry of a page: refresh, move, or drop. Left are those that could not be decided now.
@@ -62,12 +73,11 @@ func (s *scheduler) page(ctx context.Context, entries []due.Entry) (left []due.E
 				left = append(left, chunk[i])
 			}
 		}
-		if len(moves) >= 50 {
-			left = append(left, s.move(ctx, moves)...)
-			moves = nil
-		}
 	}
-	return append(left, s.move(ctx, moves)...), nil
+	for chunk := range slices.Chunk(moves, movesAtOnce) {
+		left = append(left, s.move(ctx, chunk)...)
+	}
+	return left, nil
 }
 
 // rows reads the credentials of entries, each nil where there is none, or none that opens.
@@ -137,12 +147,14 @@ func (s *scheduler) decide(ctx context.Context, entry due.Entry, found *row) (mo
 		return m, doMove
 	}
 	p, err := s.e.provider(ctx, r.Integration)
+	unknown := err != nil && !errors.Is(err, ErrNotFound) && !unreadable(err)
+	disabled := s.e.checkUser(ctx, m.user)
+	unknown = unknown || disabled != nil && !errors.Is(disabled, ErrDisabled)
 	next := r.nextRefresh(p)
 	switch {
-	case err != nil, p.OAuth2 == nil:
-		m.to = now.Add(postponed)
-		return m, doMove
-	case s.e.checkUser(ctx, m.user) != nil:
+	case unknown: // the store fails
+		return m, doLeave
+	case err != nil, p.OAuth2 == nil, disabled != nil:
 		m.to = now.Add(postponed)
 		return m, doMove
 	case next.IsZero(): // a record that another program wrote
@@ -193,10 +205,16 @@ func (s *scheduler) move(ctx context.Context, moves []move) (left []due.Entry) {
 		}
 		return e.kernel.Apply(ctx, tx)
 	}
-	if apply(moves) == nil {
+	err := apply(moves)
+	if err == nil {
 		return nil
 	}
+	alone := conflicted(err) || errors.Is(err, storage.ErrTooLarge) // else each by itself would fare no better
 	for _, m := range moves {
+		if !alone {
+			left = append(left, m.entry)
+			continue
+		}
 		if err := apply([]move{m}); err != nil {
 			left = append(left, m.entry)
 		}
@@ -207,8 +225,18 @@ func (s *scheduler) move(ctx context.Context, moves []move) (left []due.Entry) {
 // refresh refreshes one credential, as somebody who waits for its token would.
 func (s *scheduler) refresh(ctx context.Context, entry due.Entry) {
 	e, user, id := s.e, entry.Key[0], entry.Key[1]
-	record, _, err := e.credential(ctx, user, id)
-	if err != nil || record.Due != entry.At {
+	record, rev, err := e.credential(ctx, user, id)
+	switch {
+	case errors.Is(err, ErrNotFound), unreadable(err):
+		return
+	case err != nil:
+		s.later(ctx)
+		return
+	case record.Due != entry.At:
+		return
+	}
+	if until := s.lanes.pausedUntil(record.Integration, e.now()); !until.IsZero() { // since it was put there
+		s.put(ctx, move{entry: entry, user: user, record: &record, rev: rev, to: until})
 		return
 	}
 	e.telemetry.Lagged(ctx, e.now().Sub(entry.At.Time()))
@@ -216,6 +244,7 @@ func (s *scheduler) refresh(ctx context.Context, entry due.Entry) {
 	case r := <-e.flight(ctx, user, &record.tokenRecord, triggerAhead):
 		err = r.Err
 	case <-ctx.Done(): // the refresh goes on, and Close waits for it
+		s.lanes.lose()
 		return
 	}
 	var failed *ProviderError
@@ -227,8 +256,28 @@ func (s *scheduler) refresh(ctx context.Context, entry due.Entry) {
 		wait = unable
 	}
 	// Most refreshes moved the entry, whatever came of them. One that could not even begin left it where it was.
-	record, rev, err := e.credential(ctx, user, id)
-	if err == nil && record.Due == entry.At {
-		s.move(ctx, []move{{entry: entry, user: user, record: &record, rev: rev, to: e.now().Add(wait)}})
+	record, rev, err = e.credential(ctx, user, id)
+	switch {
+	case err == nil && record.Due == entry.At:
+		s.put(ctx, move{entry: entry, user: user, record: &record, rev: rev, to: e.now().Add(wait)})
+	case err != nil && !errors.Is(err, ErrNotFound) && !unreadable(err):
+		s.later(ctx)
 	}
+}
+
+// put applies a move of an entry that is shown no more, whatever comes of it.
+func (s *scheduler) put(ctx context.Context, m move) {
+	if left := s.move(ctx, []move{m}); len(left) > 0 {
+		s.later(ctx)
+	}
+}
+
+// later has everything shown again that is due: at once where a Run has ended, else in a minute, when the store may take
+// what it does not take now.
+func (s *scheduler) later(ctx context.Context) {
+	if ctx.Err() != nil {
+		s.lanes.lose()
+		return
+	}
+	s.again.CompareAndSwap(0, s.e.now().Add(time.Minute).UnixMilli())
 }

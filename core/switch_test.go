@@ -194,6 +194,7 @@ func TestSecurity13_DisabledUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.wantUses(other, "u", ada, nil)
+	w.wantUses(w.engine, "u", ada, nil)
 	w.engine.Tick(-time.Hour)
 	if err := other.DisableUser(ctx, "u"); err != nil {
 		t.Fatal(err)
@@ -322,7 +323,8 @@ func TestNarrowedHandleSwitchesNothing(t *testing.T) {
 	g.wantUnchanged("a narrowed handle", before)
 }
 
-// 64 connects race a user being disabled: what was connected before is there and cannot be used, and nothing comes after.
+// 64 connects race a user being disabled: what was connected before is there and cannot be used, and nothing comes
+// after.
 func TestDisableUserRacesConnects(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, slowStore{memory.New()}, nil)

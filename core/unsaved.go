@@ -11,7 +11,7 @@ import (
 )
 
 // unsaved is an answer that the store did not take: the only place of a new refresh token, while the one in the store is
-// spent. It is tried again by the next refresh of the credential, by Run and by Close.
+// spent. It is tried again all the time, see persist, by Run too, and a last time when the engine is closed.
 type unsaved struct {
 	spent  tokenRecord // what the refresh began with
 	answer *oauth.Answer
@@ -57,22 +57,28 @@ func (e *Engine) saveOne(ctx context.Context, user, id string) {
 }
 
 // persist stores a kept answer as soon as the store takes it, and ends the lease then: until then nobody else may spend
-// the refresh token that was spent.
+// the refresh token that was spent. Close has it try once more, and waits for that.
 func (e *Engine) persist(ctx context.Context, user, id string, held *lease.Lease) {
+	ctx = context.WithoutCancel(ctx)
+	last := func() {
+		e.saveOne(ctx, user, id)
+		_ = held.Release(ctx) // else it runs out
+	}
 	done, err := e.begin()
-	if err != nil { // Close tries once more
+	if err != nil { // Close waits for the attempt that this belongs to
+		last()
 		return
 	}
 	go func() {
 		defer done()
+		defer last()
+		defer held.Keep(ctx)() // where it was lost, the credential's revision decides
 		key := flightKey(user, id)
 		for wait := 50 * time.Millisecond; pause(e.closed, wait) == nil; wait = min(2*wait, 250*time.Millisecond) {
-			_ = held.Renew(e.closed) // where it was lost, the credential's revision decides
-			e.saveOne(e.closed, user, id)
+			e.saveOne(ctx, user, id)
 			if _, kept := e.unsaved.Load(key); !kept {
-				break
+				return
 			}
 		}
-		_ = held.Release(context.WithoutCancel(ctx)) // else it runs out
 	}()
 }

@@ -24,6 +24,10 @@ func TestChild(t *testing.T) {
 		return
 	case "present program":
 		t.Logf("path=%s", need.Program(t, "present"))
+	case "program in a folder":
+		t.Logf("path=%s", need.Program(t, "elsewhere", "no-such-folder", filepath.Join(os.Getenv("PATH"), "*", "bin")))
+	case "program in no folder":
+		need.Program(t, "no-such-program", filepath.Join(os.Getenv("PATH"), "*", "bin"))
 	case "absent program":
 		need.Program(t, "no-such-program")
 	case "permitted":
@@ -49,6 +53,8 @@ func TestNeeds(t *testing.T) {
 	}{
 		{"found", "present program", "unset", "PASS", "path="},
 		{"found in CI", "present program", "true", "PASS", "path="},
+		{"found in the last folder", "program in a folder", "unset", "PASS", filepath.Join("16", "bin", "elsewhere")},
+		{"in no folder", "program in no folder", "true", "FAIL", "the program no-such-program"},
 		{"absent", "absent program", "unset", "SKIP", "this test needs the program no-such-program"},
 		{"absent, CI empty", "absent program", "", "SKIP", "the program no-such-program"},
 		{"absent, CI=false", "absent program", "false", "SKIP", "the program no-such-program"},
@@ -92,6 +98,16 @@ func child(t *testing.T, ask, ci string) (string, error) {
 	}
 	if err := os.WriteFile(present, nil, 0o700); err != nil {
 		t.Fatal(err)
+	}
+	for version, mode := range map[string]os.FileMode{"15": 0o700, "16": 0o700, "17": 0o600} { // the last is no program
+		bin := filepath.Join(dir, version, "bin")
+		if err := os.MkdirAll(bin, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		name := "elsewhere" + filepath.Ext(present)
+		if err := os.WriteFile(filepath.Join(bin, name), nil, mode); err != nil {
+			t.Fatal(err)
+		}
 	}
 	env := []string{asks + "=" + ask, "PATH=" + dir}
 	for _, kv := range os.Environ() {

@@ -12,7 +12,7 @@ import (
 func TestCut(t *testing.T) {
 	t.Parallel()
 	began := time.Now()
-	const accounts, rounds = 20, 50
+	const accounts, rounds = 20, 60
 	db := newTrap(t)
 	h := newHouse(t, "cut", rotating, nil)
 	on := h.setup(onPostgres, db.through)
@@ -29,7 +29,7 @@ func TestCut(t *testing.T) {
 	before := h.provider.Calls().Refresh
 	for round := range rounds {
 		h.advance(2*lifetime, both...)
-		db.cut(1 + round%8)
+		db.cut(writes[round%len(writes)], 6)
 		got := h.chaseAll(chase{Accounts: all, Me: h.me(), Limit: time.Minute}, both...)
 		sum.add(&got)
 		if len(sum.Wrong)+sum.Dead > 0 {

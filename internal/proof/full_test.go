@@ -86,9 +86,7 @@ func TestFull(t *testing.T) {
 					outcomes <- outcome{c, got, err}
 				}()
 			}
-			if err := h.provider.WaitForCalls(t.Context(), func(c coretest.Calls) bool { return c.Waiting == accounts }); err != nil {
-				t.Fatal(err)
-			}
+			h.waitCalls(func(c coretest.Calls) bool { return c.Waiting == accounts })
 			a.full.Store(true)
 			h.provider.Set(func(sw *coretest.Switches) { sw.Refresh.Hold = false })
 			for range accounts {

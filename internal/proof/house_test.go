@@ -130,6 +130,16 @@ func (h *house) advance(d time.Duration, processes ...*process) {
 	}
 }
 
+// waitCalls returns when cond holds for the provider's counts, and fails the test when that takes longer than anything may.
+func (h *house) waitCalls(cond func(coretest.Calls) bool) {
+	h.Helper()
+	ctx, cancel := context.WithTimeout(h.Context(), limit)
+	defer cancel()
+	if err := h.provider.WaitForCalls(ctx, cond); err != nil {
+		h.Fatalf("%v; they are %+v", err, h.provider.Calls())
+	}
+}
+
 // works fails the test unless a process gets a token of the account that the provider takes as its.
 func (h *house) works(ctx context.Context, p *process, c account) bool {
 	h.Helper()

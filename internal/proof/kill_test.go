@@ -181,14 +181,10 @@ func (l *lane) strike(p *process, at point) {
 	} else {
 		l.provider.Set(func(sw *coretest.Switches) { sw.Refresh = *at.hold })
 		go attempt()
-		if err := l.provider.WaitForCalls(l.Context(), func(c coretest.Calls) bool { return c.Waiting > 0 }); err != nil {
-			l.Fatal(err)
-		}
+		l.waitCalls(func(c coretest.Calls) bool { return c.Waiting > 0 })
 		p.kill()
 		// Only when the provider has seen that the client is gone is it certain that it does no more about the request.
-		if err := l.provider.WaitForCalls(l.Context(), func(c coretest.Calls) bool { return c.Waiting == 0 }); err != nil {
-			l.Fatal(err)
-		}
+		l.waitCalls(func(c coretest.Calls) bool { return c.Waiting == 0 })
 		l.provider.Set(func(sw *coretest.Switches) { sw.Refresh = coretest.Fault{} })
 	}
 	if err := <-result; !errors.Is(err, errDied) {

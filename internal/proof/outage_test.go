@@ -120,9 +120,7 @@ func TestOutage(t *testing.T) {
 			chases <- h.chaseAll(chase{Accounts: all, Me: h.me(), Limit: time.Minute}, both...)
 		}()
 		// All refreshes are under way. While PostgreSQL is gone, the provider answers.
-		if err := h.provider.WaitForCalls(t.Context(), func(c coretest.Calls) bool { return c.Waiting == accounts }); err != nil {
-			t.Fatal(err)
-		}
+		h.waitCalls(func(c coretest.Calls) bool { return c.Waiting == accounts })
 		cluster.Stop(t, i%2 == 0)
 		h.provider.Set(func(sw *coretest.Switches) { sw.Refresh = coretest.Fault{} })
 		if i%4 == 3 {

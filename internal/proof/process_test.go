@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 )
 
 // process is a child as its parent sees it.
@@ -131,8 +132,13 @@ func (p *process) read(stdout io.Reader) {
 	close(p.died)
 }
 
-// ask has the child carry out a request. The error is a *childError, or errDied.
+// limit is longer than anything takes that a child is asked for, and that a proof waits for: what hangs fails.
+const limit = 3 * time.Minute
+
+// ask has the child carry out a request. The error is a *childError, errDied, or that of ctx.
 func ask[Out any](ctx context.Context, p *process, do string, args any) (Out, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	var result Out
 	text, err := json.Marshal(args)
 	if err != nil {

@@ -227,7 +227,7 @@ func (h *house) trouble(done chan struct{}, db *trap, processes []*process) {
 				sw.Refresh = coretest.Fault{Garbage: &coretest.Garbage{Status: http.StatusServiceUnavailable}, Times: 3}
 			})
 		case 2, 4, 6, 7:
-			db.cut(1 + i%3)
+			db.cut(writes[i/2%len(writes)], 2)
 		}
 	}
 }

@@ -14,11 +14,11 @@
 // The record is what counts. An entry whose record is gone, or holds another minute, is stale: whoever is shown it
 // removes it, Move(tx, entry.At, 0, entry.Key...), with a Check that the record did not change.
 //
-// Promises: a pass costs what is due, not what exists, nor what was due before; what a process moves, its own Scanner
-// shows in the first pass of the minute, or of the next one; whatever else happens (a process dies, clocks differ by
-// minutes, an entry is committed long after it was moved, a bug), each entry that is due is shown within the hour, and
-// nothing is forgotten. An entry may be shown more than once, in several processes at a time, and when it was moved
-// already: a lease and the revision of the record keep the work from being done twice.
+// Promises: a pass costs what is due, not what exists, nor what was due before. What a process moves, its own Scanner
+// shows in its first pass in the minute that is due, or in the next minute. Whatever else happens (a process dies, clocks
+// differ by minutes, an entry is committed long after it was moved, somebody who took it forgot it), each entry that is
+// due is shown within the hour, and nothing is lost. An entry may be shown more than once, in several processes at a
+// time, and when it was moved already: a lease and the revision of the record keep the work from being done twice.
 //
 // Entries are index entries, which are not sealed: their keys are readable in the store.
 package due
@@ -105,18 +105,14 @@ func New(db *sealed.DB, s Spec) *Queue {
 	return q
 }
 
-// Move adds to tx: key, of one part at least, is due in minute to and not any more in minute from. From 0, or less, is
-// for a key that was never due, to 0 for one that never will be. It returns the minute in which the entry lies then, for
-// the record to hold: one that has begun already becomes the next one, because passes do not look at the past again.
-// Commit soon: an entry that comes a minute after the call may be shown as late as the hour.
+// Move adds to tx: key, of one part at least, is due in minute to, and not any more in minute from. From 0, or less, is
+// for a key that was never due, to 0 for one that never will be.
 //
-// Where from and to are the same, the entry is added as it is, whether it is there or not and also in the past, and the
-// record need not change.
+// It returns the minute in which the entry lies then, which the record must hold: one that has begun already becomes the
+// next one, because passes do not look at the past again. Where from and to are the same, the entry is added all the
+// same, so that one that was lost is there again. Commit soon: an entry that comes a minute after the call may be shown
+// as late as the hour.
 func (q *Queue) Move(tx *sealed.Tx, from, to Minute, key ...string) Minute {
-	if from > 0 && from == to {
-		q.entries.Mark(tx, entryKey(to, key)...)
-		return to
-	}
 	if to > 0 {
 		to = min(max(to, within(q.now())+1), maxMinute)
 	}

@@ -56,7 +56,7 @@ func TestMove(t *testing.T) {
 		{"a record that was wrong", 5, 4, 6, 6, []due.Minute{5, 6}},
 		{"the same", 5, 5, 5, 5, []due.Minute{5}},
 		{"the same, which was lost", 0, 5, 5, 5, []due.Minute{5}},
-		{"the same, long ago", 0, -70, -70, -70, []due.Minute{-70}},
+		{"the same, in the past", 1, -70, -70, 1, []due.Minute{1}},
 		{"to the past", 0, 0, -3, 1, []due.Minute{1}},
 		{"past to past", 3, 3, -7, 1, []due.Minute{1}},
 		{"to where it would become", 1, 1, -3, 1, []due.Minute{1}},

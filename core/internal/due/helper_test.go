@@ -71,7 +71,12 @@ type process struct {
 func (w *world) process(t testing.TB) *process {
 	t.Helper()
 	p := &process{db: w.open(t), now: begun, log: &bytes.Buffer{}}
-	p.Queue = due.New(p.db, due.Spec{Entries: entriesTag, Mark: markTag, Name: "work", Now: func() time.Time { return p.now }})
+	p.Queue = due.New(p.db, due.Spec{
+		Entries: entriesTag,
+		Mark:    markTag,
+		Name:    "work",
+		Now:     func() time.Time { return p.now },
+	})
 	p.Scanner = p.Queue.Scanner(slog.New(slog.NewTextHandler(p.log, nil)))
 	return p
 }

@@ -70,11 +70,11 @@ func (s *Scanner) keepMark(ctx context.Context, m Minute) {
 	for len(s.trail) > 1 && s.trail[1].at <= reached.at-trailing {
 		s.trail = slices.Delete(s.trail, 0, 1)
 	}
-	low := min(s.trail[0].low, m-trailing)
+	low := s.trail[0].low // at least that far behind us, too
 	if s.trail[0].at > reached.at-trailing {
 		low = 0
 	}
-	err := s.queue.raiseMark(ctx, m, mark{Low: max(low, 0), Whole: s.finished})
+	err := s.queue.raiseMark(ctx, m, mark{Low: low, Whole: s.finished})
 	var conflict *storage.ConflictError
 	if err != nil && !errors.As(err, &conflict) && !unreadable(err) && ctx.Err() == nil {
 		s.log.WarnContext(ctx, "the low-water minute was not written", "error", err)

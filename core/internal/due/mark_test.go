@@ -23,7 +23,12 @@ func (w *world) restart(t testing.TB, p *process) *process {
 // in puts an entry into minute at, as a process whose clock is behind would, or one that died after it was shown.
 func (p *process) in(t testing.TB, at due.Minute, key string) []due.Entry {
 	t.Helper()
-	p.move(t, at, at, key)
+	now := p.now
+	p.now = (at - 1).Time()
+	if got := p.move(t, 0, at, key); got != at {
+		t.Fatalf("Move(%d) = %d", at, got)
+	}
+	p.now = now
 	return entries(at, key)
 }
 

@@ -16,9 +16,10 @@ const (
 )
 
 // Func looks at what is due. It returns those entries of page whose work is not done, to be shown again in the next pass:
-// somebody else holds the lease, or a limit was reached. The others are its own now: that it moves them is not looked
-// after before the next pass that begins at the very beginning. An error is for what concerns all entries, as a store
-// that is down; it ends the pass, and the page counts as not shown. Page is the function's own.
+// somebody else holds the lease, or a limit was reached. The others are its own now: one that it does not move is shown
+// again by the next pass that begins at the very beginning, and, within 15 minutes, by a new Scanner. An error is for what
+// concerns all entries, as a store that is down; it ends the pass, and the page counts as not shown. Page is the
+// function's own.
 type Func = func(ctx context.Context, page []Entry) (left []Entry, err error)
 
 // Scanner walks over a queue, in passes. It remembers in memory how far it came, because removed entries are not free:
@@ -31,7 +32,7 @@ type Scanner struct {
 
 	begun    bool   // the shards have a position
 	whole    Minute // when a pass last began at the very beginning
-	open     bool   // that one has not come by everything yet
+	open     bool   // that one has not come to its end yet
 	finished Minute // when the last one began that has
 	failed   bool   // a pass failed since
 
@@ -80,9 +81,7 @@ func (s *Scanner) pass(ctx context.Context, m Minute, fn Func) error {
 			return err
 		}
 	}
-	if s.open {
-		s.open, s.finished = false, s.whole
-	}
+	s.open, s.finished = false, s.whole
 	return nil
 }
 

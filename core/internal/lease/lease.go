@@ -196,6 +196,18 @@ func (l *Lease) Keep(ctx context.Context) (stop func()) {
 	}
 }
 
+// Check adds to tx that nobody has taken the lease over: Commit fails with a storage.ConflictError otherwise, and after a
+// renewal in between; Renew tells which. ErrLost: it is known to be over.
+func (l *Lease) Check(tx *sealed.Tx) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.rev == 0 {
+		return l.wrap("check", ErrLost)
+	}
+	l.table.records.Check(tx, l.rev, l.name...)
+	return nil
+}
+
 // Release ends the lease, also when ctx is done: others wait for it. One that was lost, or released before, is no error.
 // After an error the lease ends with its TTL; for this process it ends at once.
 func (l *Lease) Release(ctx context.Context) error {
