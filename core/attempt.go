@@ -52,6 +52,8 @@ func (e *Engine) attempt(ctx context.Context, user string, seen *tokenRecord, wh
 		record, rev, err := e.credential(ctx, user, seen.ID)
 		if err == nil {
 			err = record.usable()
+		} else if !errors.Is(err, ErrNotFound) { // who keeps the lease cannot reach the store either
+			e.leases.Forget("refresh", user, seen.ID)
 		}
 		if err != nil {
 			return record, err
@@ -177,7 +179,7 @@ func (e *Engine) carryOut(
 	if err != nil {
 		return e.refreshFailed(ctx, user, record, p, err)
 	}
-	return e.write(ctx, user, record, rev, unsaved{spent: record.tokenRecord, answer: answer, at: e.now(), p: p})
+	return e.write(ctx, user, record, rev, unsaved{of: record, spent: record.tokenRecord, answer: answer, at: e.now(), p: p})
 }
 
 // letGo ends the lease of an attempt, unless its answer is not stored yet: then whoever stores it ends the lease.
@@ -328,9 +330,10 @@ func (e *Engine) write(ctx context.Context, user string, current *credentialReco
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		record := *current
 		if !record.take(&k, e.by) {
-			e.unsaved.Delete(key)
-			if !record.holdsTokens() { // given back meanwhile
-				e.revokeAnswer(ctx, user, current, &k)
+			if record.holdsTokens() {
+				e.unsaved.Delete(key)
+			} else { // given back meanwhile
+				e.revokeAnswer(ctx, user, &k)
 			}
 			return record, record.usable()
 		}
@@ -346,8 +349,7 @@ func (e *Engine) write(ctx context.Context, user string, current *credentialReco
 			newer, at, unread := e.credential(ctx, user, record.ID)
 			switch {
 			case errors.Is(unread, ErrNotFound): // disconnected meanwhile
-				e.unsaved.Delete(key)
-				e.revokeAnswer(ctx, user, current, &k)
+				e.revokeAnswer(ctx, user, &k)
 				return record, unread
 			case unread == nil:
 				current, rev = &newer, at

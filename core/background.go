@@ -110,7 +110,7 @@ func (e *Engine) number(ctx context.Context) {
 				e.log.WarnContext(ctx, "events could not be numbered; trying again", "error", err, "failures", failures)
 			}
 		}
-		timer.Reset(time.Second)
+		timer.Reset(min(time.Second, e.opts.LeaseTTL/4)) // often enough to see a lease stand still
 		if moved > 0 && pause(ctx, rest) != nil {
 			return
 		}

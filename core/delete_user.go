@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/polycred/polycred/core/internal/job"
 	"github.com/polycred/polycred/core/internal/kernel"
 	"github.com/polycred/polycred/storage"
 	"github.com/polycred/polycred/storage/sealed"
@@ -61,7 +62,7 @@ func (e *Engine) deleteUser(ctx context.Context, user string, o *DeleteUserOptio
 	if err != nil {
 		return Report{}, err
 	}
-	return e.runJob(ctx, jobDelete, user, id, tell)
+	return e.finishJob(ctx, jobDelete, user, id, tell)
 }
 
 func (e *Engine) wouldDelete(ctx context.Context, user string, tell func(Progress)) (Report, error) {
@@ -72,7 +73,7 @@ func (e *Engine) wouldDelete(ctx context.Context, user string, tell func(Progres
 	if err != nil {
 		return Report{}, err
 	}
-	report, err := e.dryRun(ctx, &deletion{e: e, user: user}, tell)
+	report, err := e.jobs.DryRun(ctx, &deletion{e: e, user: user}, telling(tell))
 	if err != nil {
 		return Report{}, err
 	}
@@ -107,19 +108,16 @@ func (e *Engine) markDeleting(ctx context.Context, user string) (string, error) 
 		if err != nil {
 			return "", err
 		}
-		job, jobRev, err := e.tables.jobs.Get(ctx, jobDelete, user)
-		switch {
-		case err == nil && job.Ended == 0:
-			return job.ID, nil
-		case err != nil && !errors.Is(err, storage.ErrNotFound):
-			return "", err
+		id, jobRev, err := e.jobs.Running(ctx, jobDelete, user)
+		if err != nil || id != "" {
+			return id, err
 		}
-		job, record.Deleting = jobRecord{ID: newID(), Created: toMillis(e.now())}, true
+		record.Deleting = true
 		tx := e.db.Begin(ctx)
 		e.tables.users.Put(tx, &record, rev, user)
-		e.tables.jobs.Put(tx, &job, jobRev, jobDelete, user)
+		id = e.jobs.Add(tx, jobRev, jobDelete, user, "")
 		if err := e.kernel.Apply(ctx, tx); !conflicted(err) {
-			return job.ID, err
+			return id, err
 		}
 		if err := again(ctx, try); err != nil {
 			return "", err
@@ -133,40 +131,33 @@ type deletion struct {
 	user string
 }
 
-// page goes by the keys of the records themselves, so that none is missed because of what an index says, or because it
+// Page goes by the keys of the records themselves, so that none is missed because of what an index says, or because it
 // does not open.
-func (d *deletion) page(ctx context.Context, after []string, limit int) (items []jobItem, last []string, more bool, err error) {
+func (d *deletion) Page(ctx context.Context, after []string, limit int) (items []job.Item, last []string, more bool, err error) {
 	rows, more, err := d.e.tables.credentials.Keys(ctx, []string{d.user}, after, limit)
 	for _, row := range rows {
 		if last = row.Key; len(row.Key) == 2 {
-			items = append(items, jobItem{d.user, row.Key[1]})
+			items = append(items, job.Item{ID: row.Key[1], Of: d.user})
 		}
 	}
 	return items, last, more, err
 }
 
-// before removes connect sessions: none of them comes to an account any more.
-func (d *deletion) before(ctx context.Context, j *job) error {
+// Before removes connect sessions: none of them comes to an account any more.
+func (d *deletion) Before(ctx context.Context, run *job.Run[reportRecord]) error {
 	return d.e.sessionsOf(ctx, d.user, func(rows []sealed.Row[sessionRecord]) error {
 		for _, row := range rows {
-			for try := 0; ; try++ {
-				err := j.apply(ctx, 0, "", func(tx *sealed.Tx) (reportRecord, error) {
-					record, rev, err := d.e.tables.sessions.Get(ctx, row.Key...)
-					if errors.Is(err, storage.ErrNotFound) {
-						return reportRecord{}, errUnchanged
-					}
-					d.e.tables.sessions.Delete(tx, rev, row.Key...)
-					d.e.tables.expiries.Unmark(tx, record.sweepAt(), row.Key[0])
-					return reportRecord{Sessions: 1}, err
-				})
-				if err == nil {
-					break
-				} else if !conflicted(err) {
-					return err
+			err := run.Apply(ctx, func(tx *sealed.Tx) (reportRecord, error) {
+				record, rev, err := d.e.tables.sessions.Get(ctx, row.Key...)
+				if errors.Is(err, storage.ErrNotFound) {
+					return reportRecord{}, job.ErrUnchanged
 				}
-				if err := j.reread(ctx, 0, try); err != nil {
-					return err
-				}
+				d.e.tables.sessions.Delete(tx, rev, row.Key...)
+				d.e.tables.expiries.Unmark(tx, record.sweepAt(), row.Key[0])
+				return reportRecord{Sessions: 1}, err
+			})
+			if err != nil {
+				return err
 			}
 		}
 		return nil
@@ -202,17 +193,17 @@ func (e *Engine) sessionsOf(ctx context.Context, user string, do func([]sealed.R
 	return nil
 }
 
-// do removes a credential, and what leads to it from outside the user's own keys. Nobody can connect beside it, so that
+// Do removes a credential, and what leads to it from outside the user's own keys. Nobody can connect beside it, so that
 // what lies under those keys goes in the end, all at once, whatever the record says.
-func (d *deletion) do(ctx context.Context, tx *sealed.Tx, item jobItem) (reportRecord, error) {
+func (d *deletion) Do(ctx context.Context, tx *sealed.Tx, item job.Item) (reportRecord, error) {
 	e := d.e
-	record, rev, err := e.tables.credentials.Get(ctx, d.user, item.id)
+	record, rev, err := e.tables.credentials.Get(ctx, d.user, item.ID)
 	var corrupt *sealed.CorruptError
 	switch {
 	case errors.Is(err, storage.ErrNotFound): // disconnected meanwhile
-		return reportRecord{}, errUnchanged
+		return reportRecord{}, job.ErrUnchanged
 	case errors.As(err, &corrupt):
-		return d.damaged(ctx, tx, item.id)
+		return d.damaged(ctx, tx, item.ID)
 	case err != nil:
 		return reportRecord{}, err
 	}
@@ -220,8 +211,8 @@ func (d *deletion) do(ctx context.Context, tx *sealed.Tx, item jobItem) (reportR
 	if err != nil {
 		return reportRecord{}, err
 	}
-	e.tables.credentials.Delete(tx, rev, d.user, item.id)
-	e.tables.refreshes.Move(tx, record.Due, 0, d.user, item.id)
+	e.tables.credentials.Delete(tx, rev, d.user, item.ID)
+	e.tables.refreshes.Move(tx, record.Due, 0, d.user, item.ID)
 	if err := e.queueRevocation(ctx, tx, d.user, &record); err != nil {
 		return reportRecord{}, err
 	}
@@ -246,7 +237,7 @@ func (d *deletion) do(ctx context.Context, tx *sealed.Tx, item jobItem) (reportR
 func (d *deletion) damaged(ctx context.Context, tx *sealed.Tx, id string) (reportRecord, error) {
 	rows, _, err := d.e.tables.credentials.Keys(ctx, []string{d.user, id}, nil, 1)
 	if err == nil && len(rows) == 0 {
-		err = errUnchanged
+		err = job.ErrUnchanged
 	}
 	if err != nil {
 		return reportRecord{}, err
@@ -255,7 +246,7 @@ func (d *deletion) damaged(ctx context.Context, tx *sealed.Tx, id string) (repor
 	record.ID = id
 	for after, more := []string(nil), true; more && record.Integration == ""; {
 		var entries [][]string
-		if entries, more, err = d.e.tables.byUser.Scan(ctx, []string{d.user}, after, jobPage); err != nil {
+		if entries, more, err = d.e.tables.byUser.Scan(ctx, []string{d.user}, after, 0); err != nil {
 			return reportRecord{}, err
 		}
 		for _, entry := range entries {
@@ -282,8 +273,8 @@ func (d *deletion) gone(ctx context.Context, tx *sealed.Tx, record *credentialRe
 	return e.kernel.Disconnected(ctx, tx, record.hooked(d.user))
 }
 
-// after removes everything that lies under the user's own keys.
-func (d *deletion) after(ctx context.Context, j *job) error {
+// After removes everything that lies under the user's own keys.
+func (d *deletion) After(ctx context.Context, run *job.Run[reportRecord]) error {
 	t, own := &d.e.tables, []string{d.user}
 	for _, rest := range []func(*sealed.Tx) (bool, error){
 		// Configurations first: whoever creates one beside this needs the default one, and what hangs on it comes then.
@@ -307,7 +298,7 @@ func (d *deletion) after(ctx context.Context, j *job) error {
 			return len(entries) > 0, err
 		},
 	} {
-		if err := j.sweep(ctx, rest); err != nil {
+		if err := run.Sweep(ctx, rest); err != nil {
 			return err
 		}
 	}
@@ -327,15 +318,15 @@ func sweeper[T any](ctx context.Context, table *sealed.Table[T], prefix []string
 	}
 }
 
-// end removes the user's own record, and that they are disabled.
-func (d *deletion) end(ctx context.Context, tx *sealed.Tx, report *reportRecord) error {
+// End removes the user's own record, and that they are disabled.
+func (d *deletion) End(ctx context.Context, tx *sealed.Tx, report *reportRecord) error {
 	e := d.e
 	record, rev, err := e.userAnyway(ctx, d.user)
 	switch {
 	case err != nil:
 		return err
 	case rev == 0: // it went together with the job
-		return errJobOver
+		return job.ErrOver
 	}
 	e.tables.users.Delete(tx, rev, d.user)
 	if record.Disabled {

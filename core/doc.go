@@ -78,6 +78,13 @@
 // summed up, one event a minute for each person or token and account; a use by nobody in particular, the program's own, is
 // not told.
 //
+// # Health
+//
+// [Engine.Health] says how an engine and its store are, for a readiness check and for alerts. How one account is stands in its
+// [Credential]: Status and Disabled say whether it can be used; Refreshing, RefreshFailures, LastFailure, FailureCode and
+// NextAttempt how its refreshes go. While its token is good an account is VALID and works, whatever its refreshes do. The
+// page docs/runbook.md says what each of these means and what to do about it, and explains each line of the log.
+//
 // # Handles
 //
 // [Engine.User] returns a handle that may do everything for one user. As gives it a person, who becomes the Owner of what is

@@ -16,9 +16,12 @@ import (
 	"time"
 
 	"github.com/polycred/polycred/core/internal/egress"
+	"github.com/polycred/polycred/core/internal/job"
 	"github.com/polycred/polycred/core/internal/kernel"
 	"github.com/polycred/polycred/core/internal/lease"
+	"github.com/polycred/polycred/core/internal/revocation"
 	"github.com/polycred/polycred/core/internal/telemetry"
+	"github.com/polycred/polycred/core/internal/usage"
 	"github.com/polycred/polycred/crypto"
 	"github.com/polycred/polycred/storage"
 	"github.com/polycred/polycred/storage/sealed"
@@ -41,10 +44,11 @@ type Engine struct {
 	tables tables
 	kernel *kernel.Kernel
 	leases *lease.Table
+	jobs   *job.Jobs[reportRecord]
 	// watched is how long pauses and tokens of other processes have been seen, whose clocks may differ from ours.
 	watched  *lease.Watch
-	uses     uses
-	revoker  revoker
+	uses     *usage.Counter[useKey]
+	revoker  *revocation.Revoker
 	disabled disabled
 	ahead    *scheduler
 	health   vitals
@@ -115,9 +119,12 @@ func Open(ctx context.Context, store storage.Store, keks crypto.KEKs, o *Options
 	exclusive, ok := store.(storage.Exclusive)
 	e.exclusive = ok && exclusive.Exclusive()
 	e.leases = lease.New(db, lease.Options{Boot: e.boot, Exclusive: e.exclusive, TTL: opts.LeaseTTL, Now: opts.Now})
-	e.watched = lease.NewWatch(mostSkew)
+	e.watched = lease.NewWatch(mostSkew, 0)
 	e.closed, e.end = context.WithCancel(context.Background())
+	e.jobs = job.New(e.kernel, e.leases, e.tables.jobs, job.Options[reportRecord]{Kind: e.kindOf, Begin: e.begin, TTL: opts.LeaseTTL})
+	e.uses = newUses()
 	e.ahead = newScheduler(e)
+	e.revoker = e.newRevoker()
 	e.background()
 	if err := e.bootUp(ctx); err != nil {
 		out.Close()

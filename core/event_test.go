@@ -347,6 +347,7 @@ func (s *story) ends(work *core.Credential, told func(core.EventKind, string, ma
 		_, err := s.flow(pat, "bob", core.ConnectInput{})
 		return err
 	}, told(core.EventReconnected, "ended", map[string]string{"status": "VALID"}))
+	s.refused(sel, told)
 
 	s.tells("replacing its account, without a refresh token", func() error {
 		s.provider.Set(func(sw *coretest.Switches) { sw.OmitRefreshTokenAtExchange = true })

@@ -189,6 +189,12 @@ func (e *Engine) tokenEndpoint(ctx context.Context, p *provider, op, tokenURL st
 	}, nil
 }
 
+func (c *TokenErrors) codes() oauth.Codes {
+	return oauth.Codes{
+		Permanent: c.Permanent, Transient: c.Transient, RateLimited: c.RateLimited, Path: c.CodePath, OKPath: c.OKStatusErrorPath,
+	}
+}
+
 // clientSecrets returns the live client secrets of an integration, none for a public client.
 func (e *Engine) clientSecrets(ctx context.Context, p *provider, op string) ([]crypto.Secret, error) {
 	public := p.OAuth2.ClientAuth == ClientAuthNone

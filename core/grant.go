@@ -127,3 +127,9 @@ func damaged(err error) bool {
 	var corrupt *sealed.CorruptError
 	return errors.As(err, &corrupt)
 }
+
+// unreadable reports whether err says that a record is there and does not open: it is damaged, or of a newer program.
+func unreadable(err error) bool {
+	var newer *sealed.FormatError
+	return damaged(err) || errors.As(err, &newer)
+}

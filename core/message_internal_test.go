@@ -19,6 +19,7 @@ var codes = map[string]string{
 	"ErrAccountConnected": "account_connected",
 	"ErrExternalID":       "external_id",
 	"ErrDenied":           "denied",
+	"ErrDisabled":         "disabled",
 	"ErrSessionExpired":   "session_expired",
 	"ErrBrowser":          "browser",
 	"ErrSession":          "session",

@@ -4,6 +4,7 @@ import (
 	"github.com/polycred/polycred/core/catalog"
 	"github.com/polycred/polycred/core/input"
 	"github.com/polycred/polycred/core/internal/kernel"
+	"github.com/polycred/polycred/core/internal/revocation"
 	"github.com/polycred/polycred/crypto"
 )
 
@@ -24,7 +25,7 @@ type goldenSet struct {
 
 	user       userRecord
 	switches   switchesRecord
-	revocation revocationRecord
+	revocation revocation.Record
 	job        jobRecord
 }
 
@@ -129,13 +130,13 @@ func goldenFormat3() goldenSet {
 
 	g.user = userRecord{Created: 1, Disabled: true, Deleting: true}
 	g.switches = switchesRecord{Version: 2}
-	g.revocation = revocationRecord{
-		ID: "q", User: "u", Credential: "k", Integration: "acme", ClientID: "client", Account: c.Account, Variables: c.Variables,
-		Created: 1, Attempts: 2, LastFailure: FailureTransient, FailureCode: "server_error", Due: 3,
+	g.revocation = revocation.Record{
+		ID: "q", User: "u", Credential: "k", Integration: "acme", ClientID: "client", Account: revocation.Account(c.Account), Variables: c.Variables,
+		Created: 1, Attempts: 2, LastFailure: string(FailureTransient), FailureCode: "server_error", Due: 3,
 		AccessToken: crypto.NewSecret("access"), ValidUntil: 4, RefreshToken: crypto.NewSecret("refresh"), RefreshEnded: true,
-		Endpoint: revocationEndpoint{
-			URL: "https://acme.example.com/r", Style: RevocationBearer, Scope: RevokesGrant, ClientAuth: ClientAuthBody,
-			Encoding: TokenJSON, Errors: g.integration.Integration.OAuth2.Errors, Secrets: g.clientSecret.Secrets,
+		Endpoint: revocation.Endpoint{
+			URL: "https://acme.example.com/r", Style: string(RevocationBearer), Scope: string(RevokesGrant), ClientAuth: string(ClientAuthBody),
+			Encoding: string(TokenJSON), Errors: revocation.Codes(g.integration.Integration.OAuth2.Errors.codes()), Secrets: g.clientSecret.Secrets,
 			TokenURL: "https://acme.example.com/t", TokenParams: map[string]string{"c": "3"}, TokenPath: "authed_user",
 		},
 	}

@@ -41,16 +41,17 @@ func TestRefreshTwoEngines(t *testing.T) {
 }
 
 // afterLease returns what is begun while another engine keeps the lease and does not renew it, as one that is suspended.
+// The clock moves slowly enough for who waits to look often, as it has to.
 func (w *world) afterLease(result begun) begunResult {
 	w.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
+	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		select {
 		case r := <-result:
 			return r
 		case <-tick.C:
-			w.clock.Advance(10 * time.Second) // a third of the TTL, which may be seen standing still or not
+			w.clock.Advance(500 * time.Millisecond)
 		}
 	}
 }

@@ -192,7 +192,7 @@ func TestRefreshFailsForNow(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, nil, func(o *core.Options) {
 				if tt.fault.Hang {
-					o.ProviderTimeout = 100 * time.Millisecond
+					o.ProviderTimeout = 500 * time.Millisecond
 				}
 			})
 			ada := w.expired()

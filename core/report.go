@@ -43,7 +43,8 @@ type reportRecord struct {
 	Sessions     int            `cbor:"6,keyasint,omitempty"`
 }
 
-func (r reportRecord) plus(more reportRecord) reportRecord {
+// Plus implements job.Report.
+func (r reportRecord) Plus(more reportRecord) reportRecord {
 	sum := reportRecord{
 		Integrations: maps.Clone(r.Integrations),
 		Queued:       r.Queued + more.Queued, Unrevocable: r.Unrevocable + more.Unrevocable, Shared: r.Shared + more.Shared,

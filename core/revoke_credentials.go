@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/polycred/polycred/core/internal/job"
 	"github.com/polycred/polycred/core/internal/kernel"
+	"github.com/polycred/polycred/core/internal/revocation"
 	"github.com/polycred/polycred/crypto"
 	"github.com/polycred/polycred/storage"
 	"github.com/polycred/polycred/storage/sealed"
@@ -54,22 +56,21 @@ func (e *Engine) revokeCredentials(ctx context.Context, integration string, o *R
 		tell = o.Progress
 	}
 	if o != nil && o.DryRun {
-		report, err := e.dryRun(ctx, &revoking{e: e, integration: integration, until: until()}, tell)
+		report, err := e.jobs.DryRun(ctx, &revoking{e: e, integration: integration, until: until()}, telling(tell))
 		return report.public(), err
 	}
 	for try := 0; ; try++ {
-		job, rev, err := e.tables.jobs.Get(ctx, jobRevoke, integration)
+		id, rev, err := e.jobs.Running(ctx, jobRevoke, integration)
 		switch {
-		case err == nil && job.Ended == 0: // it is carried on
-			return e.runJob(ctx, jobRevoke, integration, job.ID, tell)
-		case err != nil && !errors.Is(err, storage.ErrNotFound):
+		case err != nil:
 			return Report{}, err
+		case id != "": // it is carried on
+			return e.finishJob(ctx, jobRevoke, integration, id, tell)
 		}
-		job = jobRecord{ID: newID(), Created: toMillis(e.now()), Until: until()}
 		tx := e.db.Begin(ctx)
-		e.tables.jobs.Put(tx, &job, rev, jobRevoke, integration)
+		id = e.jobs.Add(tx, rev, jobRevoke, integration, until())
 		if err = e.kernel.Apply(ctx, tx); err == nil {
-			return e.runJob(ctx, jobRevoke, integration, job.ID, tell)
+			return e.finishJob(ctx, jobRevoke, integration, id, tell)
 		} else if !conflicted(err) {
 			return Report{}, err
 		}
@@ -99,7 +100,7 @@ type revoking struct {
 	integration, until string
 }
 
-func (r *revoking) page(ctx context.Context, after []string, limit int) (items []jobItem, last []string, more bool, err error) {
+func (r *revoking) Page(ctx context.Context, after []string, limit int) (items []job.Item, last []string, more bool, err error) {
 	entries, more, err := r.e.tables.byIntegration.Scan(ctx, []string{r.integration}, after, limit)
 	for _, entry := range entries {
 		last = entry
@@ -108,29 +109,29 @@ func (r *revoking) page(ctx context.Context, after []string, limit int) (items [
 		case entry[1] > r.until:
 			return items, last, false, err
 		default:
-			items = append(items, jobItem{user: entry[2], id: entry[1]})
+			items = append(items, job.Item{ID: entry[1], Of: entry[2]})
 		}
 	}
 	return items, last, more, err
 }
 
-func (r *revoking) before(context.Context, *job) error { return nil }
-func (r *revoking) after(context.Context, *job) error  { return nil }
+func (r *revoking) Before(context.Context, *job.Run[reportRecord]) error { return nil }
+func (r *revoking) After(context.Context, *job.Run[reportRecord]) error  { return nil }
 
-func (r *revoking) do(ctx context.Context, tx *sealed.Tx, item jobItem) (reportRecord, error) {
+func (r *revoking) Do(ctx context.Context, tx *sealed.Tx, item job.Item) (reportRecord, error) {
 	e := r.e
-	record, rev, err := e.tables.credentials.Get(ctx, item.user, item.id)
+	record, rev, err := e.tables.credentials.Get(ctx, item.Of, item.ID)
 	var corrupt *sealed.CorruptError
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
-		return reportRecord{}, errUnchanged
+		return reportRecord{}, job.ErrUnchanged
 	case errors.As(err, &corrupt):
-		e.log.WarnContext(ctx, "a credential cannot be read, and its tokens not be revoked", "credential", item.id, "integration", r.integration)
+		e.log.WarnContext(ctx, "a credential cannot be read, and its tokens not be revoked", "credential", item.ID, "integration", r.integration)
 		return reportRecord{Damaged: 1}, nil
 	case err != nil:
 		return reportRecord{}, err
 	case record.Integration != r.integration, record.Status == StatusInvalid && !record.holdsTokens():
-		return reportRecord{}, errUnchanged
+		return reportRecord{}, job.ErrUnchanged
 	}
 	report, err := e.fate(ctx, &record, func(holder grantHolder) bool {
 		return holder.Integration == r.integration && holder.ID <= r.until
@@ -138,23 +139,23 @@ func (r *revoking) do(ctx context.Context, tx *sealed.Tx, item jobItem) (reportR
 	if err != nil {
 		return reportRecord{}, err
 	}
-	if err := e.queueRevocation(ctx, tx, item.user, &record); err != nil {
+	if err := e.queueRevocation(ctx, tx, item.Of, &record); err != nil {
 		return reportRecord{}, err
 	}
 	was := record.Status
 	record.revoked(e.now())
-	e.schedule(tx, item.user, &record, nil)
-	next := e.tables.credentials.Put(tx, &record, rev, item.user, item.id)
+	e.schedule(tx, item.Of, &record, nil)
+	next := e.tables.credentials.Put(tx, &record, rev, item.Of, item.ID)
 	if was != StatusInvalid {
 		e.kernel.Emit(tx, kernel.Event{
-			Kind: string(EventInvalidated), Actor: string(ActorOperator), User: item.user, Integration: r.integration, Credential: item.id,
+			Kind: string(EventInvalidated), Actor: string(ActorOperator), User: item.Of, Integration: r.integration, Credential: item.ID,
 			Revision: uint64(next), Cause: "revoke", Result: FailureRevoked,
 		})
 	}
 	return report, nil
 }
 
-func (r *revoking) end(_ context.Context, tx *sealed.Tx, report *reportRecord) error {
+func (r *revoking) End(_ context.Context, tx *sealed.Tx, report *reportRecord) error {
 	r.e.tellOperator(tx, EventIntegrationRevoked, "request", r.integration, report.details())
 	return nil
 }
@@ -176,17 +177,15 @@ func (e *Engine) fate(ctx context.Context, record *credentialRecord, goes func(g
 		report.Unrevocable = 1
 		return report, nil
 	}
-	at, _, err := e.revocationEndpoint(ctx, &revocationRecord{
-		Integration: record.Integration, ClientID: record.ClientID, Variables: record.Variables,
-	})
+	at, _, err := e.revocationEndpoint(ctx, record.Integration, record.ClientID, record.Variables)
 	switch {
-	case errors.Is(err, errNotRevoked), errors.Is(err, errRevocationURL):
+	case errors.Is(err, revocation.ErrNotRevoked), errors.Is(err, errRevocationURL):
 		report.Unrevocable = 1
 		return report, nil
 	case err != nil:
 		return report, err
 	}
-	if at.Scope == RevokesGrant {
+	if at.Scope == revocation.ScopeGrant {
 		for holder, err := range e.grantHolders(ctx, record.ClientID, ProviderAccount(record.Account)) {
 			var corrupt *sealed.CorruptError
 			switch {

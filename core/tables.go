@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/polycred/polycred/core/internal/due"
+	"github.com/polycred/polycred/core/internal/job"
+	"github.com/polycred/polycred/core/internal/revocation"
 	"github.com/polycred/polycred/crypto"
 	"github.com/polycred/polycred/storage/sealed"
 )
@@ -26,10 +28,10 @@ type tables struct {
 	passwords        *sealed.Table[passwordRecord]        // user, credential id, configuration id
 	redirects        *sealed.Table[redirectRecord]        // user, integration, digest of a redirect URL
 
-	users       *sealed.Table[userRecord]       // user
-	switches    *sealed.Table[switchesRecord]   // one
-	revocations *sealed.Table[revocationRecord] // id
-	jobs        *sealed.Table[jobRecord]        // kind, user or integration
+	users       *sealed.Table[userRecord]        // user
+	switches    *sealed.Table[switchesRecord]    // one
+	revocations *sealed.Table[revocation.Record] // id
+	jobs        *sealed.Table[jobRecord]         // kind, user or integration
 
 	byUser        *sealed.Index // user, integration, credential id
 	byIntegration *sealed.Index // integration, credential id, user
@@ -62,8 +64,8 @@ func newTables(db *sealed.DB, now func() time.Time) tables {
 
 		users:       sealed.NewTable[userRecord](db, sealed.Spec{Tag: '1', Name: "user", Plane: sealed.Policy, Format: 1}),
 		switches:    sealed.NewTable[switchesRecord](db, sealed.Spec{Tag: '2', Name: "switches", Plane: sealed.Policy, Format: 1}),
-		revocations: sealed.NewTable[revocationRecord](db, sealed.Spec{Tag: 'q', Name: "revocation", Plane: sealed.Tokens, Format: 1}),
-		jobs:        sealed.NewTable[jobRecord](db, sealed.Spec{Tag: '7', Name: "job", Plane: sealed.Policy, Format: 1}),
+		revocations: revocation.NewTable(db),
+		jobs:        job.NewTable[reportRecord](db),
 
 		byUser:        sealed.NewIndex(db, 'u', "credentials by user"),
 		byIntegration: sealed.NewIndex(db, 'n', "credentials by integration"),
@@ -73,7 +75,7 @@ func newTables(db *sealed.DB, now func() time.Time) tables {
 		disabledUsers: sealed.NewIndex(db, '3', "disabled users"),
 
 		refreshes: due.New(db, due.Spec{Entries: 'd', Mark: '4', Name: "refresh", Now: now}),
-		revokes:   due.New(db, due.Spec{Entries: '5', Mark: '6', Name: "revoke", Now: now}),
+		revokes:   revocation.NewQueue(db, now),
 	}
 }
 

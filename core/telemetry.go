@@ -68,15 +68,3 @@ func (e *Engine) countUnsaved() (n int64) {
 	})
 	return n
 }
-
-// revokeTraced is revoke, told.
-func (v *revocation) revokeTraced(ctx context.Context) (shared bool, err error) {
-	ctx, span := v.e.telemetry.Start(ctx, telemetry.SpanRevoke, v.r.Integration, v.r.Credential)
-	defer span.End()
-	shared, err = v.revoke(ctx)
-	span.Result(resultOf(err))
-	if err == nil {
-		v.e.telemetry.Revoked(ctx, v.r.Integration, telemetry.RevocationOK)
-	}
-	return shared, err
-}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/polycred/polycred/core/internal/telemetry"
@@ -85,6 +86,18 @@ func (u *User) fresh(ctx context.Context, sel Selector) (tokenRecord, error) {
 func (u *User) stored(ctx context.Context, sel Selector, a action) (tokenRecord, error) {
 	if err := u.e.checkUser(ctx, u.id); err != nil {
 		return tokenRecord{}, err
+	}
+	if u.authority == nil && sel.Configuration == "" {
+		if id, ok := canonicalUUID(strings.TrimSpace(sel.Credential)); ok { // the usual way: one read of the store
+			if err := u.check(); err != nil {
+				return tokenRecord{}, err
+			}
+			record, err := u.e.token(ctx, u.id, id)
+			if err == nil {
+				err = sel.fits(id, record.Integration)
+			}
+			return record, err
+		}
 	}
 	if u.authority != nil || sel.byName() { // both need the whole record
 		whole, err := u.find(ctx, sel)

@@ -13,7 +13,8 @@ import (
 // unsaved is an answer that the store did not take: the only place of a new refresh token, while the one in the store is
 // spent. It is tried again all the time, see persist, by Run too, and a last time when the engine is closed.
 type unsaved struct {
-	spent  tokenRecord // what the refresh began with
+	of     *credentialRecord // the account as the refresh began with it; not to be changed
+	spent  tokenRecord       // its tokens then
 	answer *oauth.Answer
 	at     time.Time // when it came
 	p      *provider // whose answer it is
@@ -45,10 +46,15 @@ func (e *Engine) save(ctx context.Context) {
 
 // saveOne is save for one credential. A refresh of it may be under way beside it: both write the same.
 func (e *Engine) saveOne(ctx context.Context, user, id string) {
+	v, ok := e.unsaved.Load(flightKey(user, id))
+	if !ok {
+		return
+	}
 	record, rev, err := e.credential(ctx, user, id)
 	switch {
-	case errors.Is(err, ErrNotFound):
-		e.unsaved.Delete(flightKey(user, id))
+	case errors.Is(err, ErrNotFound), err == nil && !record.holdsTokens(): // disconnected, or given back
+		k := v.(unsaved)
+		e.revokeAnswer(ctx, user, &k)
 	case err == nil:
 		if k, ok := e.kept(user, &record); ok {
 			_, _ = e.write(ctx, user, &record, rev, k)

@@ -52,8 +52,8 @@ func (a *agent) connects(ctx context.Context, in []account) (nothing, error) {
 // every account that was acknowledged is there, works, and was told of by exactly one event; so were those that were
 // stored and not yet acknowledged, and there is no event of an account that is not there.
 func TestKillConnects(t *testing.T) {
-	began := time.Now()
 	t.Parallel()
+	began := time.Now()
 	const rounds, each = 24, 300
 	h := newHouse(t, "oauth", rotating, nil)
 	on := h.setup(onBadger, t.TempDir())

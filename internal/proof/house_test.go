@@ -5,6 +5,7 @@ package proof_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -85,10 +86,20 @@ func (h *house) found(s setup, grace time.Duration) {
 // inside opens the store in this process for as long as do takes.
 func (h *house) inside(s setup, do func(*agent)) {
 	h.Helper()
-	a, err := open(h.Context(), s, h.Output())
+	log, err := os.CreateTemp(h.logs, "inside-*.log")
 	if err != nil {
 		h.Fatal(err)
 	}
+	defer func() { _ = log.Close() }()
+	a, err := open(h.Context(), s, log)
+	if err != nil {
+		h.Fatal(err)
+	}
+	defer func() {
+		if h.Failed() {
+			h.Log(tail(log.Name()))
+		}
+	}()
 	defer func() {
 		if err := a.close(); err != nil {
 			h.Error(err)

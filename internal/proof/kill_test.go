@@ -28,8 +28,8 @@ type point struct {
 var points = []point{
 	{name: "1 after the lease, before the intent", mine: &mine{Step: stepLease, After: true}},
 	{name: "2 after the intent, before the call", mine: &mine{Step: stepIntent, After: true}},
-	{name: "3a during the call, before it is carried out", hold: &coretest.Fault{Hold: true}},
-	{name: "3b during the call, after it was carried out", hold: &coretest.Fault{Hold: true, WorkFirst: true}, spent: true},
+	{name: "3a during the call, before it is carried out", hold: &coretest.Fault{Hold: true, Times: 1}},
+	{name: "3b during the call, after it was carried out", hold: &coretest.Fault{Hold: true, Times: 1, WorkFirst: true}, spent: true},
 	{name: "4 after the answer, before the commit", mine: &mine{Step: stepCommit}, spent: true},
 	{name: "5 after the commit, before the release", mine: &mine{Step: stepCommit, After: true}},
 }
@@ -118,6 +118,13 @@ type victim struct {
 	point   point
 	killed  time.Time
 	works   bool
+	waiting chan answer // of another process that asked before the kill already; or nil
+}
+
+// answer is what a process got that asked for a token.
+type answer struct {
+	got handed
+	err error
 }
 
 func (l *lane) drive() {
@@ -170,25 +177,32 @@ func (l *lane) strike(p *process, at point) {
 	v := victim{account: l.somebody(), point: at}
 	v.account.Credential = must[string](p, "connect", v.account)
 	l.advance(2*lifetime, l.running(p)...)
-	result := make(chan error, 1)
-	attempt := func() {
-		_, err := ask[handed](l.Context(), p, "token", l.use(v.account))
-		result <- err
+	attempt := func(p *process) chan answer {
+		result := make(chan answer, 1)
+		go func() {
+			got, err := ask[handed](l.Context(), p, "token", l.use(v.account))
+			result <- answer{got, err}
+		}()
+		return result
 	}
+	var result chan answer
 	if at.mine != nil {
 		must[nothing](p, "arm", at.mine)
-		attempt()
+		result = attempt(p)
 	} else {
 		l.provider.Set(func(sw *coretest.Switches) { sw.Refresh = *at.hold })
-		go attempt()
+		result = attempt(p)
 		l.waitCalls(func(c coretest.Calls) bool { return c.Waiting > 0 })
+		if l.witness != nil {
+			v.waiting = attempt(l.witness)
+		}
 		p.kill()
 		// Only when the provider has seen that the client is gone is it certain that it does no more about the request.
 		l.waitCalls(func(c coretest.Calls) bool { return c.Waiting == 0 })
 		l.provider.Set(func(sw *coretest.Switches) { sw.Refresh = coretest.Fault{} })
 	}
-	if err := <-result; !errors.Is(err, errDied) {
-		l.Fatalf("killed %s: the process lives, and its Token() = %v\n%s", at.name, err, p.tail())
+	if a := <-result; !errors.Is(a.err, errDied) {
+		l.Fatalf("killed %s: the process lives, and its Token() = %v\n%s", at.name, a.err, p.tail())
 	}
 	<-p.died
 	if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
@@ -205,8 +219,13 @@ func (l *lane) strike(p *process, at point) {
 // settle says what became of the last victim: another process asks for its token.
 func (l *lane) settle(p *process) {
 	v := &l.victims[len(l.victims)-1]
-	got, err := ask[handed](l.Context(), p, "token", l.use(v.account))
-	took := time.Since(v.killed)
+	var a answer
+	if v.waiting != nil {
+		a = <-v.waiting
+	} else {
+		a.got, a.err = ask[handed](l.Context(), p, "token", l.use(v.account))
+	}
+	got, err, took := a.got, a.err, time.Since(v.killed)
 	l.toll.mu.Lock()
 	defer l.toll.mu.Unlock()
 	l.toll.slowest = max(l.toll.slowest, took)

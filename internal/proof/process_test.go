@@ -226,10 +226,13 @@ func (p *process) waitNotes(n int) []json.RawMessage {
 }
 
 // tail is the end of the child's log.
-func (p *process) tail() string {
-	text, err := os.ReadFile(p.log)
+func (p *process) tail() string { return tail(p.log) }
+
+// tail is the end of a log file.
+func tail(path string) string {
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return err.Error()
 	}
-	return fmt.Sprintf("the log of %s ends with:\n%s", filepath.Base(p.log), text[max(0, len(text)-4000):])
+	return fmt.Sprintf("%s ends with:\n%s", filepath.Base(path), text[max(0, len(text)-4000):])
 }

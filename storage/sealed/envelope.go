@@ -33,22 +33,28 @@ var (
 		}
 		return mode
 	}()
-	decoder = func() cbor.DecMode {
-		mode, err := cbor.DecOptions{
-			UTF8:              cbor.UTF8DecodeInvalid, // what a provider sent may be no UTF-8, and was encoded as it is
-			DupMapKey:         cbor.DupMapKeyEnforcedAPF,
-			IndefLength:       cbor.IndefLengthForbidden,
-			TagsMd:            cbor.TagsForbidden,
-			BinaryUnmarshaler: cbor.BinaryUnmarshalerNone,
-			TextUnmarshaler:   cbor.TextUnmarshalerNone,
-			DefaultMapType:    reflect.TypeFor[map[string]any](), // in an any, as encoding/json has it
-		}.DecMode()
-		if err != nil {
-			panic(err) // fixed options
-		}
-		return mode
-	}()
+	decoder = newDecoder(cbor.DupMapKeyEnforcedAPF)
+
+	// viewDecoder is for views, which pass over most fields: looking for one that stands there twice would remember each of
+	// them. No record has one: encode writes none, and nobody else can seal one.
+	viewDecoder = newDecoder(cbor.DupMapKeyQuiet)
 )
+
+func newDecoder(twice cbor.DupMapKeyMode) cbor.DecMode {
+	mode, err := cbor.DecOptions{
+		UTF8:              cbor.UTF8DecodeInvalid, // what a provider sent may be no UTF-8, and was encoded as it is
+		DupMapKey:         twice,
+		IndefLength:       cbor.IndefLengthForbidden,
+		TagsMd:            cbor.TagsForbidden,
+		BinaryUnmarshaler: cbor.BinaryUnmarshalerNone,
+		TextUnmarshaler:   cbor.TextUnmarshalerNone,
+		DefaultMapType:    reflect.TypeFor[map[string]any](), // in an any, as encoding/json has it
+	}.DecMode()
+	if err != nil {
+		panic(err) // fixed options
+	}
+	return mode
+}
 
 // encode writes the format byte and the record that v points to. What could never be read again is not written: what is
 // too deep or too long, and, where a record holds an any, a map in it whose keys are no texts.
@@ -92,14 +98,14 @@ func holdsAny(t reflect.Type, seen map[reflect.Type]bool) bool {
 }
 
 // decode reads what encode wrote under any format up to the one that is known.
-func decode(table string, known int, plain []byte, v any) error {
+func decode(d cbor.DecMode, table string, known int, plain []byte, v any) error {
 	if len(plain) < 2 {
 		return errCut
 	}
 	if format := int(plain[0]); format > known {
 		return &FormatError{Table: table, Format: format, Known: known}
 	}
-	if err := decoder.Unmarshal(plain[1:], v); err != nil {
+	if err := d.Unmarshal(plain[1:], v); err != nil {
 		return fmt.Errorf("decode: %w", err)
 	}
 	return nil

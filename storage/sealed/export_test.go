@@ -31,5 +31,5 @@ func Encode(format int, v any) ([]byte, error) {
 
 // Decode undoes Encode.
 func Decode(table string, known int, plain []byte, v any) error {
-	return decode(table, known, plain, v)
+	return decode(decoder, table, known, plain, v)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 
+	"github.com/fxamacker/cbor/v2"
 	"github.com/polycred/polycred/crypto"
 	"github.com/polycred/polycred/storage"
 )
@@ -26,6 +27,7 @@ type Table[T any] struct {
 	db       *DB
 	spec     Spec
 	holdsAny bool // T does
+	decoder  cbor.DecMode
 }
 
 // NewTable returns the table of spec in db. It panics when the tag is taken or the spec incomplete.
@@ -34,7 +36,7 @@ func NewTable[T any](db *DB, spec Spec) *Table[T] {
 		panic(fmt.Sprintf("sealed: incomplete spec of table %q", spec.Name))
 	}
 	db.claim(spec.Tag, spec.Name)
-	return &Table[T]{db: db, spec: spec, holdsAny: holdsAny(reflect.TypeFor[T](), map[reflect.Type]bool{})}
+	return &Table[T]{db: db, spec: spec, holdsAny: holdsAny(reflect.TypeFor[T](), map[reflect.Type]bool{}), decoder: decoder}
 }
 
 // Row is one record of a table. Rev 0 says that there is none; Value is then the zero value.
@@ -185,7 +187,7 @@ func (t *Table[T]) seal(k *keys, v *T, key []byte, rev storage.Rev) ([]byte, err
 func (t *Table[T]) open(ctx context.Context, item storage.Item, v *T) error {
 	plain, err := t.decrypt(ctx, item)
 	if err == nil {
-		err = decode(t.spec.Name, t.spec.Format, plain, v)
+		err = decode(t.decoder, t.spec.Name, t.spec.Format, plain, v)
 	}
 	var newer *FormatError
 	switch {

@@ -11,7 +11,9 @@ import (
 type View[V any] struct{ table Table[V] }
 
 // NewView returns a view of the records of t.
-func NewView[V, T any](t *Table[T]) *View[V] { return &View[V]{Table[V]{db: t.db, spec: t.spec}} }
+func NewView[V, T any](t *Table[T]) *View[V] {
+	return &View[V]{Table[V]{db: t.db, spec: t.spec, decoder: viewDecoder}}
+}
 
 // Get is Table.Get.
 func (v *View[V]) Get(ctx context.Context, key ...string) (V, storage.Rev, error) {

@@ -73,12 +73,13 @@ func New(db *sealed.DB, o Options) *Table {
 		db:       db,
 		records:  sealed.NewTable[record](db, sealed.Spec{Tag: 'v', Name: "lease", Plane: sealed.Policy, Format: 1}),
 		opts:     o,
-		watching: NewWatch(o.TTL),
+		watching: NewWatch(o.TTL, o.TTL/2),
 	}
 }
 
 // Acquire returns the lease of that name, or nil while somebody else holds it, be it in this process. A lease is taken
-// over when its record did not change for the TTL while this Table watched, that is, between two calls at least, or at
+// over when its record did not change for the TTL while this Table watched, with calls at most half a TTL apart and none
+// of them failing: while the store cannot be reached nobody can renew a lease, and its holder has its turn after that. Or at
 // once when it is of another boot on an exclusive store, or of this boot and given up. Errors: those of
 // sealed.Table.Get and Tx.Commit; after storage.ErrUnknownOutcome other processes may be refused until the TTL has passed.
 func (t *Table) Acquire(ctx context.Context, name ...string) (*Lease, error) {
@@ -113,6 +114,9 @@ func (t *Table) Acquire(ctx context.Context, name ...string) (*Lease, error) {
 	t.watching.Forget(name)
 	return l, nil
 }
+
+// Forget begins the watch of a lease anew, after something else than Acquire found that the store cannot be reached.
+func (t *Table) Forget(name ...string) { t.watching.Forget(name) }
 
 // owners are those whose leases are held in this process, by whichever Table.
 var owners sync.Map

@@ -54,14 +54,18 @@ func TestSteal(t *testing.T) {
 	held := acquire(t, holder, "sequencer")
 	c.advance(1000 * ttl) // unwatched
 	refused(t, thief, "at first sight", "sequencer")
-	c.advance(ttl - 1)
+	c.advance(ttl / 2)
+	refused(t, thief, "half a TTL later", "sequencer")
+	c.advance(ttl/2 - 1)
 	refused(t, thief, "just before the TTL", "sequencer")
 	if err := held.Renew(ctx); err != nil {
 		t.Fatalf("Renew() = %v, want nil", err)
 	}
 	c.advance(1)
 	refused(t, thief, "after it was renewed", "sequencer")
-	c.advance(ttl - 1)
+	c.advance(ttl / 2)
+	refused(t, thief, "half a TTL after it was renewed", "sequencer")
+	c.advance(ttl/2 - 1)
 	refused(t, thief, "just before the TTL since it was renewed", "sequencer")
 	c.advance(1)
 	stolen := acquire(t, thief, "sequencer")
@@ -85,13 +89,13 @@ func TestStealAfterClockWentBack(t *testing.T) {
 	thief := w.process(t, lease.Options{Boot: "bob", Now: c.Now, TTL: ttl})
 
 	refused(t, thief, "at first sight", "x")
-	c.advance(ttl - 1)
+	c.advance(ttl / 2)
 	refused(t, thief, "before the TTL", "x")
 	c.advance(-100 * ttl)
 	refused(t, thief, "after the clock went back", "x")
-	c.advance(ttl - 1)
+	c.advance(ttl / 2)
 	refused(t, thief, "before the TTL since then", "x")
-	c.advance(1) // not 100 TTLs later
+	c.advance(ttl / 2) // not 100 TTLs later
 	acquire(t, thief, "x")
 }
 
@@ -167,7 +171,11 @@ func TestStealRace(t *testing.T) {
 		thieves[i] = w.process(t, lease.Options{Boot: fmt.Sprint(i), Now: c.Now, TTL: ttl})
 		refused(t, thieves[i], "at first sight", "x")
 	}
-	c.advance(ttl)
+	c.advance(ttl / 2)
+	for _, thief := range thieves {
+		refused(t, thief, "half a TTL later", "x")
+	}
+	c.advance(ttl / 2)
 	var winners atomic.Int64
 	var wg sync.WaitGroup
 	for _, thief := range thieves {
@@ -347,8 +355,8 @@ func TestManyWatched(t *testing.T) {
 	thief := w.process(t, lease.Options{Boot: "bob", Now: c.Now, TTL: ttl})
 	left := names
 	for round := 0; len(left) > 0; round++ {
-		if round > 3 {
-			t.Fatalf("%d of %d leases are still not taken over after %d TTLs", len(left), many, round)
+		if round > 7 {
+			t.Fatalf("%d of %d leases are still not taken over after %d half TTLs", len(left), many, round)
 		}
 		var refused []string
 		for _, name := range left {
@@ -361,7 +369,7 @@ func TestManyWatched(t *testing.T) {
 			}
 		}
 		left = refused
-		c.advance(ttl)
+		c.advance(ttl / 2)
 	}
 }
 
@@ -443,8 +451,33 @@ func TestKeep(t *testing.T) {
 	stop := held.Keep(ctx)
 	<-renewed
 	stop()
-	c.advance(ttl)
+	c.advance(ttl / 2)
 	refused(t, bob, "after it was renewed", "x")
-	c.advance(ttl)
+	c.advance(ttl / 2)
+	refused(t, bob, "half a TTL after it was renewed", "x")
+	c.advance(ttl / 2)
 	acquire(t, bob, "x")
+}
+
+// Who could not look for a while, because the store was gone or for any other reason, begins anew: the holder could not
+// renew the lease either, and comes first.
+func TestBlind(t *testing.T) {
+	t.Parallel()
+	w, c := newWorld(t), newClock()
+	acquire(t, w.process(t, lease.Options{Boot: "ada"}), "x")
+	thief := w.process(t, lease.Options{Boot: "bob", Now: c.Now, TTL: ttl})
+	look := func(when string) {
+		t.Helper()
+		refused(t, thief, when, "x")
+		c.advance(ttl / 2)
+		refused(t, thief, when+", half a TTL later", "x")
+	}
+	look("at first sight")
+	c.advance(ttl/2 + 1)
+	look("after a long gap")
+	thief.Forget("x")
+	c.advance(ttl / 2)
+	look("after something else met an error")
+	c.advance(ttl / 2)
+	acquire(t, thief, "x")
 }

@@ -13,6 +13,7 @@ const maxWatched = 4096
 // matter. It may be used concurrently.
 type Watch struct {
 	keep time.Duration
+	gap  time.Duration // 0: any
 
 	mu   sync.Mutex // guards seen
 	seen map[string]sight
@@ -25,17 +26,21 @@ type sight struct {
 }
 
 // NewWatch returns a Watch that forgets what nobody asked for in a while: four times keep, and only where room is needed.
-func NewWatch(keep time.Duration) *Watch { return &Watch{keep: keep, seen: map[string]sight{}} }
+// Where looks may not be further apart than gap, the first one after a longer gap counts as the first of all; 0: it does
+// not matter how seldom somebody looks, because no revision comes twice.
+func NewWatch(keep, gap time.Duration) *Watch {
+	return &Watch{keep: keep, gap: gap, seen: map[string]sight{}}
+}
 
 // Still notes that the thing of that name is at rev, and returns for how long it has been, as far as it was seen: 0 at
-// first sight. No revision may come twice, so it does not matter how seldom somebody looks. Where there is no room to
-// remember one more, it is always the first sight.
+// first sight. Where there is no room to remember one more, it is always the first sight.
 func (w *Watch) Still(name []string, rev uint64, now time.Time) time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	k := text(name)
 	s, known := w.seen[k]
-	if !known || s.rev != rev || now.Before(s.again) { // a clock that went back tells nothing of how long it was
+	longAgo := w.gap > 0 && now.Sub(s.again) > w.gap
+	if !known || s.rev != rev || longAgo || now.Before(s.again) { // a clock that went back tells nothing of how long it was
 		s = sight{rev: rev, first: now}
 	}
 	if s.again = now; known || w.roomLocked(now) {
