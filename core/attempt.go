@@ -113,10 +113,6 @@ func (e *Engine) attempt(ctx context.Context, user string, seen *tokenRecord, wh
 					hindered.end(ctx, e, telemetry.WaitTimeout)
 					return record, record.busy(err)
 				}
-				if e.ending.Load() { // nothing was begun that Close has to wait for
-					hindered.end(ctx, e, telemetry.WaitError)
-					return record, ErrClosed
-				}
 				wait = min(wait*3/2, 250*time.Millisecond)
 			} else {
 				hindered.end(ctx, e, telemetry.WaitAcquired)

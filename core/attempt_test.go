@@ -193,6 +193,9 @@ func TestPreviousRefreshTokenUsed(t *testing.T) {
 			if errors.Is(tt.want, core.ErrReconnect) {
 				return
 			}
+			if tt.want == nil && w.stored("u", ada.ID).RefreshToken.Equal(replaced.RefreshToken) {
+				t.Error("the refresh token that was refused is still the current one")
+			}
 			w.refresh(coretest.Fault{})
 			w.provider.Set(func(sw *coretest.Switches) { sw.GraceWindow, sw.TokenErrors = 100*time.Hour, nil })
 			w.clock.Advance(time.Second)

@@ -51,7 +51,7 @@ func (e *Engine) background() {
 		e.save(ctx)
 		return nil
 	})
-	e.kernel.Background(time.Minute, e.resumeJobs)
+	e.kernel.Background(min(time.Minute, e.opts.LeaseTTL/4), e.resumeJobs) // often enough to see a lease stand still
 	e.kernel.Background(time.Minute, func(ctx context.Context) error {
 		oldest := e.now().Add(-e.opts.EventRetention).UnixMilli()
 		_, err := e.kernel.Events().Trim(ctx, func(ev *kernel.Event) bool { return ev.Time < oldest })

@@ -16,11 +16,15 @@ import (
 
 // Client returns an HTTP client that acts as exactly the account that sel names, which it resolves now. Each request is
 // sent with a valid token, which replaces whatever authorisation the request has, and goes only to hosts that the
-// integration lists (Integration.AllowedHosts). A 401 makes it refresh the token, at most once a minute or as the integration says
-// (RefreshTokens.MinInterval), and repeat the
-// request, if its body can be read again (http.Request.GetBody); otherwise the 401 is returned. A 403 repeats it once
-// if the token was replaced under it, because some providers end the old token before they answer a refresh. Redirects
-// are followed on the same host; one that leads elsewhere is returned as it is, so that no token follows it; the
+// integration lists (Integration.AllowedHosts).
+//
+// A 401 makes it refresh the token, at most once a minute (or Integration.OAuth2.Refresh.MinInterval), and repeat the
+// request, if its body can be read again (http.Request.GetBody); otherwise the 401 is returned. So is one within 10 minutes
+// more of a refresh by another process, whose clock may differ, until the 401s have gone on for that minute. A 403 repeats
+// the request once if the token was replaced under it, because some providers end the old token before they answer a
+// refresh.
+//
+// Redirects are followed on the same host; one that leads elsewhere is returned as it is, so that no token follows it; the
 // Transport alone, in another http.Client, refuses to follow it. The body of a response is the caller's to bound and to
 // close.
 //

@@ -105,10 +105,11 @@ const (
 	// EventRevoked: the tokens that it had were given back to the provider, or could not be, after it was disconnected or
 	// RevokeCredentials ended its authorisation. Actor: the engine. No Revision. Cause: "revocation". Result: "ok" (the
 	// provider took them, or knew that they were dead); "not_revoked" (the integration says by now that tokens are not
-	// revoked); "misconfigured" (its revocation URL lacks a variable); else nobody tries any more, because of the code
-	// that the provider gave or the class of the last failure. Details: "attempts", how often the provider was asked;
-	// "grant": "shared" when it was not, because another credential, of whatever user, would have lost its grant too;
-	// "left": "access_token" when that cannot be revoked and has to run out.
+	// revoked); "misconfigured" (its revocation URL lacks a variable); else nobody tries any more, because of the code that
+	// the provider gave or the class of the last failure: "permanent", "transient", "rate_limited", "indeterminate".
+	// Details: "attempts", how often it was tried; "grant": "shared" when the tokens were not given back, or not all of
+	// them, because another credential, of whatever user, would have lost its grant too; "left": "access_token" when that
+	// cannot be revoked and has to run out.
 	EventRevoked EventKind = "credential.revoked"
 	// EventUsed sums up how often somebody with a name (Actor has a person or a token id) used a credential. Cause: "token"
 	// (it was taken out) or "client" (requests were sent). Details: "count", "first" and "last" (RFC 3339). At most one a

@@ -9,7 +9,7 @@ import (
 )
 
 // laneLength is how many entries of one integration wait for their turn.
-const laneLength = 256
+const laneLength = 4096
 
 // lanes work on due entries, those of each integration by themselves: a provider that hangs or limits us holds up no
 // other. Workers are there while there is work.

@@ -215,8 +215,10 @@ func (e *Engine) revokeAnswer(ctx context.Context, user string, k *unsaved) {
 		case conflicted(err) && again(ctx, try) == nil:
 			continue
 		}
-		k.err = err
-		if _, told := e.unsaved.Swap(key, *k); !told {
+		told := k.gone
+		k.err, k.gone = err, true
+		e.unsaved.Store(key, *k)
+		if !told {
 			e.log.ErrorContext(ctx, "tokens that came after their account was disconnected could not be queued for revocation yet",
 				"credential", late.ID, "integration", late.Integration, "error", err)
 		}

@@ -247,6 +247,9 @@ func (s *scheduler) refresh(ctx context.Context, entry due.Entry) {
 		s.lanes.lose()
 		return
 	}
+	if errors.Is(err, ErrClosed) { // it is due for the next engine
+		return
+	}
 	var failed *ProviderError
 	if errors.As(err, &failed) && failed.Class == FailureRateLimited {
 		s.lanes.pause(record.Integration, e.now().Add(failed.RetryAfter))

@@ -197,6 +197,9 @@ func TestScheduledRunStops(t *testing.T) {
 	if err := stop(); err != nil {
 		t.Errorf("Run = %v, want nil", err)
 	}
+	for _, c := range w.list("u") { // the clock stands still until the last answer has come
+		w.engine.Settle("u", c.ID)
+	}
 	w.wantOwn("u")
 
 	w.clock.Advance(50 * time.Minute)

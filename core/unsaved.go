@@ -19,6 +19,7 @@ type unsaved struct {
 	at     time.Time // when it came
 	p      *provider // whose answer it is
 	err    error     // why the store did not take it
+	gone   bool      // nobody can use it any more: it waits to be revoked
 }
 
 // kept returns the answer that waits to be stored over this record.

@@ -61,7 +61,8 @@ func TestUnsavedAnswer(t *testing.T) {
 			t.Errorf("a caller while the store takes nothing: %v", w.note(err))
 		}
 	})
-	other := w.begunToken(w.process("other", nil, 0), ada.ID)
+	spy := &spyStore{Store: w.store}
+	other := w.begunAndWaiting(spy, w.process("other", spy, 0), ada.ID)
 	if now := w.stored("u", ada.ID); !now.RefreshToken.Equal(spent) {
 		t.Error("it is stored already")
 	}

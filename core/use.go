@@ -8,8 +8,8 @@ import (
 	"github.com/polycred/polycred/core/internal/usage"
 )
 
-// Who used which account is counted in memory, and told as one event a minute: a use writes nothing (rule 10). Only uses
-// by somebody with a name are counted, a person or a token; what a program does by itself needs no telling.
+// Who used which account is counted in memory, and told as one event a minute: a use writes nothing (rule 10). Only
+// uses by somebody with a name are counted, a person or a token; what a program does by itself needs no telling.
 
 const tellUses = 100 // events in one batch
 
@@ -51,7 +51,8 @@ func (u *User) used(ctx context.Context, integration, credential, how string) {
 // tellUses writes down who used what since it was last called.
 func (e *Engine) tellUses(ctx context.Context) error {
 	if lost := e.uses.Lost(); lost > 0 {
-		e.log.WarnContext(ctx, "some uses of accounts were not counted, because the store did not take those before", "uses", lost)
+		e.log.WarnContext(ctx, "some uses of accounts were not counted, because the store did not take those before",
+			"uses", lost)
 	}
 	return e.uses.Tell(tellUses, func(batch map[useKey]usage.Use) error {
 		for try := 0; ; try++ {

@@ -12,9 +12,9 @@ import (
 	"github.com/polycred/polycred/storage/sealed"
 )
 
-// Finish carries the job with that id on until it has ended, and returns its report. Where another call or process is at
-// it, it waits for that one. Tell is told how far it is, never twice at a time, and holds the work up. With ctx it ends
-// between two items; what was done stays done, and is carried on by the next who comes.
+// Finish carries the job with that id on until it has ended, and returns its report. Where another call or process is
+// at it, it waits for that one. Tell is told how far it is, never twice at a time, and holds the work up. With ctx it
+// ends between two items; what was done stays done, and is carried on by the next who comes.
 //
 // Errors: ErrGone, those of Options.Begin and of the Kind, and those of the store.
 func (j *Jobs[R]) Finish(ctx context.Context, kind, subject, id string, tell func(Progress)) (R, error) {
@@ -42,7 +42,7 @@ func (j *Jobs[R]) Finish(ctx context.Context, kind, subject, id string, tell fun
 			if !errors.Is(err, ErrOver) {
 				return report, err
 			}
-		} else if now, err := j.progress(ctx, kind, subject, &record); err == nil && now != told {
+		} else if now, err := j.progress(ctx, kind, subject); err == nil && now != told {
 			tell(now)
 			told = now
 		}
@@ -52,18 +52,27 @@ func (j *Jobs[R]) Finish(ctx context.Context, kind, subject, id string, tell fun
 	}
 }
 
-// progress is how far a job is that somebody else carries out.
-func (j *Jobs[R]) progress(ctx context.Context, kind, subject string, record *Record[R]) (Progress, error) {
+// progress is how far a job is that somebody else carries out. ErrOver: it has ended in the meantime.
+func (j *Jobs[R]) progress(ctx context.Context, kind, subject string) (Progress, error) {
 	rows, _, err := j.records.List(ctx, []string{kind, subject}, nil, parts+1)
-	p := Progress{Total: record.Total}
+	if err == nil && (len(rows) == 0 || rows[0].Value.Ended != 0) { // its parts are gone
+		err = ErrOver
+	}
+	if err != nil {
+		return Progress{}, err
+	}
+	p := Progress{Total: rows[0].Value.Total}
 	for i := range rows {
 		p.Done += rows[i].Value.Done
 	}
-	return p, err
+	p.Total = max(p.Total, p.Done)
+	return p, nil
 }
 
 // carryOn runs a job while it holds the lease.
-func (j *Jobs[R]) carryOn(ctx context.Context, held *lease.Lease, kind, subject, id string, tell func(Progress)) (R, error) {
+func (j *Jobs[R]) carryOn(
+	ctx context.Context, held *lease.Lease, kind, subject, id string, tell func(Progress),
+) (R, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	renewing := make(chan struct{})
 	go func() {
@@ -82,13 +91,14 @@ func (j *Jobs[R]) carryOn(ctx context.Context, held *lease.Lease, kind, subject,
 	cancel(nil)
 	<-renewing
 	if failed := held.Release(ctx); failed != nil {
-		j.kernel.Log().WarnContext(ctx, "a job could not be released, and waits for its lease to run out", "job", kind, "error", failed)
+		j.kernel.Log().WarnContext(ctx, "a job could not be released, and waits for its lease to run out",
+			"job", kind, "error", failed)
 	}
 	return report, err
 }
 
-// DryRun returns what a job would report: it does everything but to apply it, except what Kind.Before, After and End do.
-// Errors: those of Options.Begin, of the Kind and of the store.
+// DryRun returns what a job would report: it does everything but to apply it, except what Kind.Before, After and End
+// do. Errors: those of Options.Begin, of the Kind and of the store.
 func (j *Jobs[R]) DryRun(ctx context.Context, what Kind[R], tell func(Progress)) (R, error) {
 	var report R
 	total := 0
@@ -115,8 +125,9 @@ func (j *Jobs[R]) DryRun(ctx context.Context, what Kind[R], tell func(Progress))
 	return report, err
 }
 
-// Resume carries on what was cut short, one job after the other, and forgets those that ended an hour ago. What fails
-// stops nothing else.
+// Resume carries on what was cut short, one job after the other, and forgets those that ended an hour ago. Call it
+// every quarter of Options.TTL: a job that a process held when it died is taken over by one that has seen its lease
+// stand still, and has looked often enough. What fails stops nothing else.
 func (j *Jobs[R]) Resume(ctx context.Context) error {
 	var errs []error
 	for after, more := []string(nil), true; more; {

@@ -95,12 +95,12 @@ func TestAddRace(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
 	var winners atomic.Int64
+	_, rev, err := w.Running(ctx, "paint", "a")
+	if err != nil {
+		t.Fatal(err)
+	}
 	var callers sync.WaitGroup
 	for range 64 {
-		_, rev, err := w.Running(ctx, "paint", "a")
-		if err != nil {
-			t.Fatal(err)
-		}
 		callers.Go(func() {
 			tx := w.kernel.DB().Begin(ctx)
 			w.Add(tx, rev, "paint", "a", "")
@@ -131,6 +131,21 @@ func (p *process) halt(step string) (reached <-chan struct{}, release func()) {
 	return halted, func() { close(released) }
 }
 
+// takeOver carries on a job of a process that does not renew its lease, once that stood still for the TTL and no
+// sooner.
+func (p *process) takeOver(w *world, house, id string) {
+	w.Helper()
+	for range 3 { // the first sight, half a TTL later, and at its end
+		if running, _, err := p.Running(w.Context(), "paint", house); running != id || err != nil {
+			w.Fatalf("Running() while the lease lasts = %q, %v, want %q", running, err, id)
+		}
+		if err := p.Resume(w.Context()); err != nil {
+			w.Fatal(err)
+		}
+		p.clock.advance(ttl / 2)
+	}
+}
+
 // A process that is suspended while it holds the lease, for longer than that lasts, changes nothing once it goes on:
 // another one has carried the job on, to its end. It gets the report of that.
 func TestSuspended(t *testing.T) {
@@ -143,24 +158,9 @@ func TestSuspended(t *testing.T) {
 			w.build("a", walls)
 			id := w.order("a", "")
 			reached, release := w.halt(step)
-			ended := make(chan report)
-			go func() {
-				got, err := w.Finish(t.Context(), "paint", "a", id, func(job.Progress) {})
-				if err != nil {
-					t.Errorf("Finish() = %v, want nil", err)
-				}
-				ended <- got
-			}()
+			ended := w.later(t, "a", id)
 			<-reached
-			for range 2 { // the first sight, and once it stood still for the TTL
-				if err := other.Resume(t.Context()); err != nil {
-					t.Fatal(err)
-				}
-				if running, _, err := w.Running(t.Context(), "paint", "a"); err != nil || (running == "") != (other.clock.Now() != w.clock.Now()) {
-					t.Fatalf("Running() = %q, %v, want it to be carried on after the TTL, not before", running, err)
-				}
-				other.clock.advance(ttl)
-			}
+			other.takeOver(w, "a", id)
 			w.wantPainted("a", id, walls)
 			before := w.store.applied.Load()
 			release()
@@ -173,16 +173,46 @@ func TestSuspended(t *testing.T) {
 	}
 }
 
+// Whoever carries a job on has it from then on: one that had it before changes nothing any more, neither items that are
+// still to be dealt with nor anything else.
+func TestFence(t *testing.T) {
+	t.Parallel()
+	for step, begun := range map[string]string{"before": "before", "page": "page", "do": "page", "after": "page", "end": "page"} {
+		t.Run(step, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			other := w.open(lease.Options{Exclusive: true}) // takes over at once
+			w.build("a", walls)
+			id := w.order("a", "")
+			reached, release := w.halt(step)
+			ended := w.later(t, "a", id)
+			<-reached
+			othersReached, releaseOther := other.halt(begun)
+			othersEnded := other.later(t, "a", id)
+			<-othersReached
+			gaveUp := make(chan struct{})
+			var once sync.Once
+			w.store.looked = func() { once.Do(func() { close(gaveUp) }) } // it has gone on to wait for the other one
+			before := w.items()
+			release()
+			<-gaveUp
+			if diff := cmp.Diff(before, w.items()); diff != "" {
+				t.Errorf("a process that lost the job changed (-before +after):\n%s", diff)
+			}
+			releaseOther()
+			w.wantReport(<-othersEnded, whole("a", walls))
+			w.wantReport(<-ended, whole("a", walls))
+			w.wantPainted("a", id, walls)
+		})
+	}
+}
+
 // Who loses the lease notices at the next renewal, and leaves the rest to whoever has it.
 func TestLeaseLost(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	victim := &process{}
-	*victim = process{
-		kernel: w.kernel, records: w.records, walls: w.process.walls, doors: w.doors, scraps: w.scraps, signs: w.signs, clock: w.clock,
-		renews: 3 * time.Millisecond,
-	}
-	victim.start(lease.New(w.leaseless(), lease.Options{Boot: "victim", TTL: ttl}))
+	victim := w.process
+	victim.start(3 * time.Millisecond)
 	thief := w.open(lease.Options{Exclusive: true}) // takes over at once
 	w.build("a", walls)
 	id := w.order("a", "")
@@ -196,14 +226,7 @@ func TestLeaseLost(t *testing.T) {
 		}
 		return nil
 	}
-	ended := make(chan report)
-	go func() {
-		got, err := victim.Finish(t.Context(), "paint", "a", id, func(job.Progress) {})
-		if err != nil {
-			t.Errorf("Finish() = %v, want nil", err)
-		}
-		ended <- got
-	}()
+	ended := victim.later(t, "a", id)
 	<-reached
 	w.wantReport(thief.finish(t, "a", id), whole("a", walls))
 	w.wantReport(<-ended, whole("a", walls))
@@ -226,16 +249,7 @@ func TestDead(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Fatalf("Finish() = %v, want %v", err, context.Canceled)
 	}
-	if err := other.Resume(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if running, _, err := other.Running(t.Context(), "paint", "a"); running != id || err != nil {
-		t.Errorf("Running() while the lease lasts = %q, %v, want %q", running, err, id)
-	}
-	other.clock.advance(ttl)
-	if err := other.Resume(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	other.takeOver(w, "a", id)
 	w.wantPainted("a", id, walls)
 }
 
@@ -254,8 +268,11 @@ func TestCancelled(t *testing.T) {
 	if !errors.Is(err, context.Canceled) || p.last.Done == 0 || p.last.Done == 200 {
 		t.Errorf("Finish() = %v with %+v, want %v half-way", err, p.last, context.Canceled)
 	}
-	other := w.open(lease.Options{})
-	w.wantReport(other.finish(t, "a", id), whole("a", 200))
+	got, err := w.open(lease.Options{}).Finish(t.Context(), "paint", "a", id, p.tell) // goes on from there
+	if want := (job.Progress{Done: 200, Total: 200}); err != nil || p.last != want {
+		t.Errorf("Finish() = %v with %+v, want %+v", err, p.last, want)
+	}
+	w.wantReport(got, whole("a", 200))
 	w.wantPainted("a", id, 200)
 }
 
@@ -267,8 +284,7 @@ func TestWait(t *testing.T) {
 	w.build("a", walls)
 	id := w.order("a", "")
 	reached, release := w.halt("after")
-	ended := make(chan report)
-	go func() { ended <- w.finish(t, "a", id) }()
+	ended := w.later(t, "a", id)
 	<-reached
 	ctx, cancel := context.WithCancel(t.Context())
 	var told []job.Progress
@@ -286,7 +302,7 @@ func TestWait(t *testing.T) {
 // An item that somebody else changes meanwhile is dealt with as it is then.
 func TestConflict(t *testing.T) {
 	t.Parallel()
-	for _, step := range []string{"before", "do", "after", "end"} {
+	for _, step := range []string{"before", "do", "end"} {
 		t.Run(step, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
@@ -294,45 +310,81 @@ func TestConflict(t *testing.T) {
 			w.build("a", 1)
 			id := w.order("a", "")
 			var once sync.Once
-			w.at = func(_ context.Context, at string) error {
+			w.at = func(_ context.Context, at string) (err error) {
 				if at == step {
-					once.Do(func() { w.disturb(step) })
+					once.Do(func() { err = w.disturb(step) })
 				}
-				return nil
+				return err
 			}
 			want := whole("a", 1)
 			if step == "before" {
 				want.Unhinged-- // somebody else did
 			}
 			w.wantReport(w.finish(t, "a", id), want)
-			if v, _, err := w.process.walls.Get(ctx, "a", "0000"); err != nil || v.Coats != 1 && step != "do" || v.Coats != 11 && step == "do" {
-				t.Errorf("after a change by somebody else: wall = %+v, %v", v, err)
+			coats := map[string]int{"before": 1, "do": 11, "end": 1}[step]
+			if v, _, err := w.walls.Get(ctx, "a", "0000"); err != nil || v.Coats != coats {
+				t.Errorf("after a change by somebody else: wall = %+v, %v, want %d coats", v, err, coats)
 			}
 		})
 	}
 }
 
 // disturb changes what a step has just read.
-func (w *world) disturb(step string) {
+func (w *world) disturb(step string) error {
 	ctx := w.Context()
 	tx := w.kernel.DB().Begin(ctx)
 	switch step {
 	case "before":
 		_, rev, err := w.doors.Get(ctx, "a", "0")
 		if err != nil {
-			w.Fatal(err)
+			return err
 		}
 		w.doors.Delete(tx, rev, "a", "0")
 	case "do":
-		_, rev, err := w.process.walls.Get(ctx, "a", "0000")
+		_, rev, err := w.walls.Get(ctx, "a", "0000")
 		if err != nil {
-			w.Fatal(err)
+			return err
 		}
-		w.process.walls.Put(tx, &wall{Coats: 10}, rev, "a", "0000")
-	case "after", "end":
+		w.walls.Put(tx, &wall{Coats: 10}, rev, "a", "0000")
+	case "end":
 		w.signs.Put(tx, &wall{}, 0, "a")
 	default:
-		panic(fmt.Sprintf("step %q", step))
+		return fmt.Errorf("step %q", step)
 	}
-	w.apply(tx)
+	return w.kernel.Apply(ctx, tx)
+}
+
+// Who waits while the job ends is not told that it went back, whose parts are gone then.
+func TestWaitToTheEnd(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	other := w.open(lease.Options{})
+	w.build("a", walls)
+	id := w.order("a", "")
+	reached, release := w.halt("end")
+	ended := w.later(t, "a", id)
+	<-reached
+	releasing, released := make(chan struct{}), make(chan struct{})
+	w.store.released = func() {
+		close(releasing)
+		<-released
+	}
+	var once sync.Once
+	w.store.looked = func() { // the job had not ended, and now it does, while the lease is still held
+		once.Do(func() {
+			release()
+			<-releasing
+		})
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	got, err := other.Finish(ctx, "paint", "a", id, func(now job.Progress) {
+		t.Errorf("progress of a job that has ended = %+v, want none", now)
+	})
+	if err != nil {
+		t.Errorf("Finish() = %v, want nil", err)
+	}
+	w.wantReport(got, whole("a", walls))
+	close(released)
+	w.wantReport(<-ended, whole("a", walls))
 }

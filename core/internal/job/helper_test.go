@@ -67,7 +67,7 @@ type process struct {
 	signs   *sealed.Table[wall] // house
 	clock   *clock
 
-	renews time.Duration // Options.TTL: what is renewed in real time
+	leases *lease.Table
 	ending atomic.Bool
 	// at is called at each step of a job, when all was read that it changes.
 	at func(ctx context.Context, step string) error
@@ -100,18 +100,20 @@ func (w *world) open(o lease.Options) *process {
 		signs: sealed.NewTable[wall](db, sealed.Spec{Tag: 's', Name: "sign", Plane: sealed.Policy, Format: 1}),
 
 		scraps: sealed.NewIndex(db, 'x', "scraps"), records: job.NewTable[report](db),
-		clock: &clock{now: time.Unix(1_800_000_000, 0)}, renews: time.Hour,
-		at: func(context.Context, string) error { return nil },
+		clock: &clock{now: time.Unix(1_800_000_000, 0)},
+		at:    func(context.Context, string) error { return nil },
 	}
 	o.Boot, o.Now, o.TTL = fmt.Sprint("boot ", len(w.others)), p.clock.Now, ttl
 	p.kernel = kernel.New(db, p.clock.Now, slog.New(slog.DiscardHandler))
-	p.start(lease.New(db, o))
+	p.leases = lease.New(db, o)
+	p.start(time.Hour) // by the clock of the tests nothing has to be renewed
 	w.others = append(w.others, p)
 	return p
 }
 
-func (p *process) start(leases *lease.Table) {
-	p.Jobs = job.New(p.kernel, leases, p.records, job.Options[report]{
+// start makes the jobs, which renew leases of that length in real time.
+func (p *process) start(length time.Duration) {
+	p.Jobs = job.New(p.kernel, p.leases, p.records, job.Options[report]{
 		Kind: func(kind, subject, until string) job.Kind[report] {
 			if kind != "paint" {
 				panic("a job of kind " + kind)
@@ -124,7 +126,7 @@ func (p *process) start(leases *lease.Table) {
 			}
 			return func() {}, nil
 		},
-		TTL: p.renews,
+		TTL: length,
 	})
 }
 
@@ -134,7 +136,9 @@ type painting struct {
 	house, until string
 }
 
-func (k *painting) Page(ctx context.Context, after []string, limit int) (items []job.Item, last []string, more bool, err error) {
+func (k *painting) Page(
+	ctx context.Context, after []string, limit int,
+) (items []job.Item, last []string, more bool, err error) {
 	rows, more, err := k.walls.Keys(ctx, []string{k.house}, after, limit)
 	for _, row := range rows {
 		if k.until != "" && row.Key[1] > k.until {
@@ -198,18 +202,18 @@ func (k *painting) End(ctx context.Context, tx *sealed.Tx, _ *report) error {
 func (w *world) build(house string, walls int) {
 	w.Helper()
 	tx := w.kernel.DB().Begin(w.Context())
-	for i := range 3 {
-		w.doors.Put(tx, &wall{}, 0, house, fmt.Sprint(i))
-	}
-	for i := range 5 {
-		w.scraps.Mark(tx, house, fmt.Sprint(i))
-	}
 	for i := range walls {
 		w.walls.Put(tx, &wall{}, 0, house, id(i))
 		if i%100 == 99 {
 			w.apply(tx)
 			tx = w.kernel.DB().Begin(w.Context())
 		}
+	}
+	for i := range 3 {
+		w.doors.Put(tx, &wall{}, 0, house, fmt.Sprint(i))
+	}
+	for i := range 5 {
+		w.scraps.Mark(tx, house, fmt.Sprint(i))
 	}
 	w.apply(tx)
 }
@@ -245,6 +249,19 @@ func (p *process) finish(t *testing.T, house, id string) report {
 		t.Fatalf("Finish() = %v, want nil", err)
 	}
 	return got
+}
+
+// later is finish in a goroutine of its own.
+func (p *process) later(t *testing.T, house, id string) <-chan report {
+	ended := make(chan report, 1)
+	go func() {
+		got, err := p.Finish(t.Context(), "paint", house, id, func(job.Progress) {})
+		if err != nil {
+			t.Errorf("Finish() = %v, want nil", err)
+		}
+		ended <- got
+	}()
+	return ended
 }
 
 // whole is the report of a house with so many walls.
@@ -298,6 +315,22 @@ func (w *world) wantPainted(house, id string, walls int) {
 	w.wantReport(rows[0].Value.Report, whole(house, walls))
 }
 
+// items are what the store holds, but for leases: the revisions, by key.
+func (w *world) items() map[string]storage.Rev {
+	w.Helper()
+	page, err := w.store.Scan(w.Context(), storage.Range{})
+	if err != nil || page.Next != nil {
+		w.Fatalf("Scan() = %v, want all at once", err)
+	}
+	items := map[string]storage.Rev{}
+	for _, item := range page.Items {
+		if item.Key[0] != 'v' {
+			items[string(item.Key)] = item.Rev
+		}
+	}
+	return items
+}
+
 // faulty is a store that fails, in one of several ways, once a number of batches were applied. Those of leases do not
 // count.
 type faulty struct {
@@ -307,6 +340,9 @@ type faulty struct {
 	failed  atomic.Bool
 	applied atomic.Int64 // batches, but for those of leases
 	leases  atomic.Bool  // fail as well
+
+	looked   func() // called, if it is there, when somebody looks at a lease
+	released func() // called, if it is there, before somebody releases one
 }
 
 type failure string
@@ -319,10 +355,20 @@ const (
 
 var errFailing = errors.New("the store fails")
 
+func (s *faulty) Get(ctx context.Context, key []byte) (storage.Item, error) {
+	if key[0] == 'v' && s.looked != nil {
+		s.looked()
+	}
+	return s.Store.Get(ctx, key)
+}
+
 func (s *faulty) Apply(ctx context.Context, b storage.Batch) error {
 	if len(b.Puts) > 0 && b.Puts[0].Key[0] == 'v' || len(b.Deletes) > 0 && b.Deletes[0].Key[0] == 'v' {
 		if s.leases.Load() {
 			return errFailing
+		}
+		if len(b.Deletes) > 0 && s.released != nil {
+			s.released()
 		}
 		return s.Store.Apply(ctx, b)
 	}

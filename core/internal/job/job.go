@@ -1,12 +1,13 @@
-// Package job carries out work that takes more than one Apply: something is done to each of many items, and then it is
-// over. It knows nothing of the items, nor of what is done to them: that is a [Kind].
+// Package job carries out work that takes more than one Apply: something is done to each of many items, and then it
+// is over. It knows nothing of the items, nor of what is done to them: that is a [Kind].
 //
-// What was done to an item, how far the job is and what it has to report change in one Apply, so that a job which is cut
-// short anywhere is carried on by whoever comes next, and its report counts everything once. A lease keeps two processes
-// from doing the same, and nothing believes in it: whoever carries a job on changes its record first, and each Apply of
-// theirs checks that nobody did after them.
+// What was done to an item, how far the job is and what it has to report change in one Apply, so that a job which is
+// cut short anywhere is carried on by whoever comes next, and its report counts everything once. A lease keeps two
+// processes from doing the same, and nothing believes in it: whoever carries a job on changes its record first, and
+// each Apply of theirs checks that nobody did after them.
 //
-// A job has a kind and a subject, and there is one of both at a time. Its owner makes it in the Tx that decides on it:
+// A job has a kind and a subject, and there is one of both at a time. Its owner makes it in the Tx that decides on
+// it:
 //
 //	id, rev, err := jobs.Running(ctx, "delete", user)
 //	if id == "" {
@@ -82,7 +83,7 @@ type Record[R any] struct {
 	ID      string `cbor:"1,keyasint,omitempty"`
 	Created int64  `cbor:"2,keyasint,omitempty"` // milliseconds since 1970 UTC
 	Ended   int64  `cbor:"3,keyasint,omitempty"` // the same; 0: it has not
-	Until   string `cbor:"4,keyasint,omitempty"` // for the Kind: the last item that the job is about; empty: there is no last one
+	Until   string `cbor:"4,keyasint,omitempty"` // for the Kind: the last item it is about; empty: there is no last one
 	After   string `cbor:"5,keyasint,omitempty"` // of a part: up to which item it is done
 	Total   int    `cbor:"6,keyasint,omitempty"` // items
 	Done    int    `cbor:"7,keyasint,omitempty"` // items

@@ -3,6 +3,7 @@ package job_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -51,7 +52,7 @@ func TestFinish(t *testing.T) {
 		t.Errorf("progress = %+v, want %+v", p.last, want)
 	}
 	w.wantPainted("a", id, many)
-	if v, _, err := w.process.walls.Get(ctx, "b", "0000"); v.Coats != 0 || err != nil {
+	if v, _, err := w.walls.Get(ctx, "b", "0000"); v.Coats != 0 || err != nil {
 		t.Errorf("a wall of another house = %+v, %v, want it as it was", v, err)
 	}
 
@@ -69,7 +70,7 @@ func TestUntil(t *testing.T) {
 	ctx := t.Context()
 	tx := w.kernel.DB().Begin(ctx)
 	for _, id := range []string{"0", "A", "f", "ff", "fg", "g"} {
-		w.process.walls.Put(tx, &wall{}, 0, "a", id)
+		w.walls.Put(tx, &wall{}, 0, "a", id)
 	}
 	w.apply(tx)
 	id := w.order("a", "ff")
@@ -77,13 +78,13 @@ func TestUntil(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.wantReport(w.finish(t, "a", id), report{Painted: 4, Of: map[string]int{"a": 4}})
-	if v, _, err := w.process.walls.Get(ctx, "a", "fg"); v.Coats != 0 || err != nil {
+	if v, _, err := w.walls.Get(ctx, "a", "fg"); v.Coats != 0 || err != nil {
 		t.Errorf("a wall behind the last one = %+v, %v, want it as it was", v, err)
 	}
 }
 
-// There is one job of a kind and a subject at a time; another one takes the place of one that has ended, whose report is
-// gone then.
+// There is one job of a kind and a subject at a time; another one takes the place of one that has ended, whose report
+// is gone then.
 func TestAdd(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -119,7 +120,7 @@ func TestDryRun(t *testing.T) {
 	ctx := t.Context()
 	w.build("a", walls)
 	tx := w.kernel.DB().Begin(ctx)
-	w.process.walls.Put(tx, &wall{Coats: -1}, 0, "a", "not to be painted")
+	w.walls.Put(tx, &wall{Coats: -1}, 0, "a", "not to be painted")
 	w.apply(tx)
 	before := w.store.applied.Load()
 	p := &progress{T: t}
@@ -146,7 +147,7 @@ func TestDryRun(t *testing.T) {
 	if want := (job.Progress{Done: walls + 1, Total: walls + 1}); p.last != want {
 		t.Errorf("progress = %+v, want what is not to be changed to count as done", p.last)
 	}
-	if v, _, err := w.process.walls.Get(ctx, "a", "not to be painted"); v.Coats != -1 || err != nil {
+	if v, _, err := w.walls.Get(ctx, "a", "not to be painted"); v.Coats != -1 || err != nil {
 		t.Errorf("what is not to be changed = %+v, %v", v, err)
 	}
 }
@@ -171,8 +172,9 @@ func TestStepFails(t *testing.T) {
 			if !errors.Is(err, errStep) || !cmp.Equal(got, report{}) {
 				t.Errorf("Finish() = %+v, %v, want %v", got, err, errStep)
 			}
-			if _, err := w.DryRun(t.Context(), &painting{w.process, "a", ""}, func(job.Progress) {}); errors.Is(err, errStep) != (step == "page" || step == "do") {
-				t.Errorf("DryRun() = %v", err)
+			_, err = w.DryRun(t.Context(), &painting{w.process, "a", ""}, func(job.Progress) {})
+			if want := step == "page" || step == "do"; errors.Is(err, errStep) != want {
+				t.Errorf("DryRun() = %v, want %v: %v", err, errStep, want)
 			}
 			other := w.open(lease.Options{}) // the lease was released
 			w.wantReport(other.finish(t, "a", id), whole("a", walls))
@@ -206,6 +208,26 @@ func TestEnding(t *testing.T) {
 	w.wantPainted("a", id, walls)
 }
 
+// What the store cannot answer is an error, and nothing else.
+func TestStoreClosed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	w.build("a", walls)
+	id := w.order("a", "")
+	if err := w.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, _, running := w.Running(ctx, "paint", "a")
+	_, finish := w.Finish(ctx, "paint", "a", id, nil)
+	_, dry := w.DryRun(ctx, &painting{w.process, "a", ""}, nil)
+	for what, err := range map[string]error{"Running": running, "Finish": finish, "DryRun": dry, "Resume": w.Resume(ctx)} {
+		if !errors.Is(err, storage.ErrClosed) {
+			t.Errorf("%s() on a closed store = %v, want ErrClosed", what, err)
+		}
+	}
+}
+
 // Resume carries on what nobody waits for, whatever fails beside it, and keeps a report for an hour.
 func TestResume(t *testing.T) {
 	t.Parallel()
@@ -219,7 +241,7 @@ func TestResume(t *testing.T) {
 	}
 	broken := houses[1]
 	tx := w.kernel.DB().Begin(ctx)
-	w.process.walls.Put(tx, &wall{}, 0, broken, "broken")
+	w.walls.Put(tx, &wall{}, 0, broken, "broken")
 	w.apply(tx)
 	page, err := w.store.Scan(ctx, storage.Range{Start: []byte("w"), End: []byte("x"), Limit: 1000})
 	if err != nil {
@@ -234,8 +256,9 @@ func TestResume(t *testing.T) {
 		}
 	}
 	err = w.Resume(ctx)
-	if err == nil || !strings.Contains(err.Error(), "carry on to paint \"bé") || strings.Contains(err.Error(), broken) {
-		t.Errorf("Resume() = %v, want an error that names the job, cut short", err)
+	want := fmt.Sprintf("carry on to paint %q: ", "b"+strings.Repeat("é", 63))
+	if err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("Resume() = %v, want an error that begins with %s", err, want)
 	}
 	for _, house := range []string{"a", "c"} {
 		w.wantPainted(house, ids[house], walls)

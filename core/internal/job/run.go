@@ -177,10 +177,10 @@ func (r *Run[R]) one(ctx context.Context, part int, item Item) error {
 	}
 }
 
-// Apply is for Before and After: it applies what add adds to a Tx together with what add returns to report of it, so that
-// what is not there to be done again is reported once. Add is called again where that lost to somebody else; ErrUnchanged
-// from it applies nothing. ErrOver: the job is not this run's any more. Other errors are those of Options.Begin, of add
-// and of the store.
+// Apply is for Before and After: it applies what add adds to a Tx together with what add returns to report of it, so
+// that what is not there to be done again is reported once. Add is called again where that lost to somebody else;
+// ErrUnchanged from it applies nothing. ErrOver: the job is not this run's any more. Other errors are those of
+// Options.Begin, of add and of the store.
 func (r *Run[R]) Apply(ctx context.Context, add func(tx *sealed.Tx) (R, error)) error {
 	for try := 0; ; try++ {
 		err := r.apply(ctx, 0, "", add)

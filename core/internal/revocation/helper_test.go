@@ -256,7 +256,7 @@ func (s *spy) intercept(f func(b storage.Batch, next func() error) error) {
 	s.apply = f
 }
 
-// provider takes tokens back, in all three styles, and renews them.
+// provider takes tokens back, in all three styles, and renews them. But with RFC 7009, all that it granted ends together.
 type provider struct {
 	*httptest.Server
 
@@ -341,6 +341,17 @@ func (p *provider) end(token string) bool {
 	return alive
 }
 
+// endAll is end, and ends all others too if that one was alive.
+func (p *provider) endAll(token string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	alive := p.alive[token]
+	if alive {
+		clear(p.alive)
+	}
+	return alive
+}
+
 // client reports whether the client proved itself, and answers if not.
 func client(w http.ResponseWriter, r *http.Request) bool {
 	id, secret, _ := r.BasicAuth()
@@ -365,11 +376,11 @@ func (p *provider) revoke(w http.ResponseWriter, r *http.Request) {
 	token, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	switch {
 	case r.Method == http.MethodDelete:
-		if token = body["access_token"]; !p.note(w, r, "delete", token) && client(w, r) && !p.end(token) {
+		if token = body["access_token"]; !p.note(w, r, "delete", token) && client(w, r) && !p.endAll(token) {
 			w.WriteHeader(http.StatusNotFound)
 		}
 	case bearer:
-		if !p.note(w, r, "bearer", token) && !p.end(token) {
+		if !p.note(w, r, "bearer", token) && !p.endAll(token) {
 			w.WriteHeader(http.StatusUnauthorized)
 		}
 	default:

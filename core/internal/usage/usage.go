@@ -75,8 +75,8 @@ func (s *shard[K]) setLocked(key K, u Use) {
 	s.seen[key] = u
 }
 
-// Tell calls tell with what was counted since it was last told, up to limit keys at a time, until all of it is. When that
-// fails, it keeps what is not told yet, and returns the error. One call tells at a time; others wait.
+// Tell calls tell with what was counted since it was last told, up to limit keys at a time, until all of it is. When
+// that fails, it keeps what is not told yet, and returns the error. One call tells at a time; others wait.
 func (c *Counter[K]) Tell(limit int, tell func(batch map[K]Use) error) error {
 	c.telling.Lock()
 	defer c.telling.Unlock()

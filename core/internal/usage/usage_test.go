@@ -117,7 +117,8 @@ func TestTellFails(t *testing.T) {
 		return errFull
 	})
 	if !errors.Is(err, errFull) || batches != 2 || len(first) != 4 {
-		t.Fatalf("Tell() = %v after %d batches, the first of %d, want %v after 2, the first of 4", err, batches, len(first), errFull)
+		t.Fatalf("Tell() = %v after %d batches, the first of %d keys, want %v after 2, the first of 4",
+			err, batches, len(first), errFull)
 	}
 	rest := told(t, c, 100)
 	if len(rest) != 6 {
