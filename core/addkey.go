@@ -28,10 +28,10 @@ type KeyInput struct {
 // AddKey connects an account with an API key and returns its credential. The key is tried at APIKey.TestURL first and
 // stored only when the provider accepts it; the rules are those of Connect.
 //
-// Errors: InputError, ErrKeyRejected, ProviderError, ErrNotFound, ErrDeleting, ErrDisabled for a user who is, ErrConflict when
-// the integration became one with OAuth meanwhile, ErrAlreadyConnected, AmbiguousError, ErrAccountMismatch, ErrAccountConnected, ErrExternalID,
-// ErrTooMany when the integration says SameAccountAllow and this account is connected as often as that lets it be,
-// ErrPermission, ErrHiddenConflict.
+// Errors: InputError, ErrKeyRejected, ProviderError, ErrNotFound, ErrDeleting, ErrDisabled for a user who is, ErrConflict
+// when the integration became one with OAuth meanwhile, ErrAlreadyConnected, AmbiguousError, ErrAccountMismatch,
+// ErrAccountConnected, ErrExternalID, ErrTooMany when the integration says SameAccountAllow and this account is connected
+// as often as that lets it be, ErrPermission, ErrHiddenConflict.
 func (u *User) AddKey(ctx context.Context, in KeyInput) (Credential, error) {
 	record, err := u.addKey(ctx, in)
 	if err != nil {

@@ -42,9 +42,9 @@ type ConnectResult struct {
 // Errors: InputError; ErrSession for an unknown, foreign or lost session, ErrSessionExpired, ErrBrowser: nothing was
 // changed. ErrDenied, ProviderError (with ErrMisconfigured where the operator has to act), and those of the rules:
 // ErrAlreadyConnected, AmbiguousError, ErrAccountMismatch, ErrAccountConnected, ErrExternalID, ErrTooMany (see
-// SameAccountAllow), ErrNotFound when the integration or the account to be reconnected is gone, ErrDeleting, ErrSession
-// when the integration was changed meanwhile, ErrPermission, ErrHiddenConflict: the session is used up, no account was
-// changed.
+// SameAccountAllow), ErrNotFound when the integration or the account to be reconnected is gone, ErrDeleting, ErrDisabled for
+// a user who is, ErrSession when the integration was changed meanwhile, ErrPermission, ErrHiddenConflict: the session is
+// used up, no account was changed.
 func (e *Engine) Callback(ctx context.Context, in CallbackInput) (*ConnectResult, error) {
 	result, err := e.callback(ctx, in)
 	if err != nil {

@@ -30,7 +30,8 @@ type DeleteUserOptions struct {
 // minute, in whichever process; the report counts everything once. Who calls it while another call, or process, is at
 // it waits for that one, and gets the same report. It deals with 16 credentials at a time, in memory that does not
 // grow with their number, and with ctx it ends promptly, between two of them. It reads every connect session that is
-// open on the store. The report is kept for an hour, and names the user.
+// open on the store. What stays for a while, and names the user: the report, for an hour; tokens that are being revoked,
+// for about three days at most; events, for Options.EventRetention.
 //
 // Records that do not open keep nobody from being deleted, see Report.Damaged. Errors: InputError, ErrNotFound for a
 // user that ConnectedUser does not know, *sealed.FormatError for a credential that a newer program wrote. What was

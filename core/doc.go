@@ -51,7 +51,8 @@
 //  7. When no account is named and several could be meant, nothing is chosen. What uses an account takes the only one that
 //     is VALID; several are ErrAmbiguous, unless Options.Unselected says otherwise. What manages an account takes the only
 //     one there is, whatever its status; several are ErrAmbiguous always.
-//  8. Disconnecting removes one account and leaves every other one working.
+//  8. Disconnecting removes one account and leaves every other one working. Its tokens are revoked at the provider, from a
+//     queue, and nothing is revoked that another account still needs.
 //  9. The rules act only on accounts that a handle may see and write, when connecting begins and again when the account
 //     answers. What is not visible does not exist; where it stands in the way, that is ErrHiddenConflict, which says no more.
 //  10. What is done is attributed: to an account, and to a person where [User.As] names one. Events say it.
@@ -69,6 +70,25 @@
 // values, and may have more. An [input.Type] says what a value is; one that does not fit is an InputError that names its
 // field. Changes merge, so that of two at the same time none is lost. Passwords are written, and never shown again: only
 // [User.Password] reads one, which is an event.
+//
+// # Tokens
+//
+// Most tokens are given out as they are: one read of the store. One that has ended is refreshed first, one that will soon
+// behind the call, and [Engine.Run] refreshes ahead of both, in every process, at most Options.RefreshLimit at a time for
+// each integration. What a refresh that failed means for the next is its [FailureClass]; only a provider that says that the
+// authorisation has ended makes the account INVALID. What a lost answer may have cost depends on the provider: Integration.OAuth2.Refresh says how its refresh tokens
+// behave.
+//
+// A store that was copied or moved is quarantined: valid tokens are given out, and nothing is refreshed or revoked, until
+// Options.TakeOver confirms that no other copy is in use.
+//
+// # Switching off, and taking away
+//
+// [User.Disable] and [Engine.DisableUser] switch an account or a user off, until Enable and EnableUser: nothing of theirs is
+// used or refreshed, and nothing is lost. [User.Disconnect] removes an account, [Engine.DeleteUser] a user with everything
+// of theirs. [Engine.RevokeCredentials] ends the authorisation of all accounts of an integration, which stay, to be
+// connected again. None of these waits for a provider: Run revokes the tokens, for three days if need be, and EventRevoked
+// tells how that ended.
 //
 // # Events
 //
@@ -94,7 +114,12 @@
 //
 // # Promises
 //
-// What is stored under one user is never found through another. A token is refreshed once for all callers of an engine.
+// What is stored under one user is never found through another. A token is refreshed once for all callers, in however many
+// goroutines and processes on the store. What a refresh brought is not lost: where the store does not take it, it is kept
+// in memory, given out, and stored later. Where the process dies before that, the account works on if the provider still
+// takes the refresh token before; else it is INVALID, and says why (FailureIndeterminate). What was acknowledged, such as an
+// account that was connected, is there after a crash.
+//
 // Errors and log lines contain no secrets, and nothing that a provider wrote but error codes that an RFC or the provider
 // defines. Requests go only to hosts that an integration names, and to private addresses only where Options.PrivateHosts
 // lists them.

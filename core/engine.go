@@ -203,8 +203,8 @@ func within(dir, file string) (bool, error) {
 func (e *Engine) Project() string { return e.db.Project() }
 
 // Quarantined reports whether the store was copied or moved since it was last opened to act. Valid tokens are still
-// given out, but nothing is refreshed: a second copy that refreshes would kill the rotating tokens of the first.
-// Options.TakeOver lifts it.
+// given out, but nothing is refreshed, revoked or carried on: a second copy that refreshes would kill the rotating tokens
+// of the first. It lasts as long as the engine; Options.TakeOver lifts it for the next.
 func (e *Engine) Quarantined() bool { return e.quarantined }
 
 // Kernel is for polycred's own packages that build on an engine; its type cannot be named elsewhere.

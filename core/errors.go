@@ -26,7 +26,7 @@ var (
 	ErrConflict = errors.New("changed by somebody else in the meantime")
 	// ErrInUse: the integration still has credentials.
 	ErrInUse = errors.New("still in use")
-	// ErrDeleting: the integration, or the user, is being deleted.
+	// ErrDeleting: the integration, or the user, is being deleted. Wait until that is done, or call the deletion again.
 	ErrDeleting = errors.New("being deleted")
 
 	// ErrAlreadyConnected: the user has an account of the integration and did not ask for another (rule 1).
@@ -76,8 +76,8 @@ var (
 	// ErrHostNotAllowed: the integration does not list the host of a request.
 	ErrHostNotAllowed = errors.New("host is not allowed")
 
-	// ErrQuarantined: the store is a copy, or was moved to another disk or machine; it refreshes nothing until
-	// Options.TakeOver confirms that the other one is gone.
+	// ErrQuarantined: the store is a copy, or was moved to another disk or machine; nothing is refreshed or
+	// revoked until Options.TakeOver confirms that the other one is gone.
 	ErrQuarantined = errors.New("store is quarantined")
 	// ErrKEKInStore: the key-encryption key lies in the store's directory, where a backup would take both.
 	ErrKEKInStore = errors.New("key-encryption key lies inside the store")

@@ -1,6 +1,10 @@
 package core_test
 
-import "github.com/polycred/polycred/core"
+import (
+	"time"
+
+	"github.com/polycred/polycred/core"
+)
 
 // switches tells of accounts and users that are switched off and on, and of those that go all at once.
 func (s *story) switches() {
@@ -50,4 +54,17 @@ func (s *story) switches() {
 		_, err := e.DeleteUser(ctx, "hooli", nil)
 		return err
 	}, gone, deleted)
+
+	// What was disconnected is revoked, by nobody's call.
+	s.world.change(func(in *core.Integration) { in.OAuth2.RevocationURL = s.provider.RevocationURL() })
+	account = s.mustConnect("hooli", "cyd", core.ConnectInput{})
+	s.disconnect("hooli", account.ID)
+	s.after = uint64(len(s.events(0)))
+	s.tells("having the provider revoke it", func() error {
+		s.clock.Advance(time.Minute)
+		return nil
+	}, core.Event{
+		Kind: core.EventRevoked, Actor: core.Actor{Type: core.ActorEngine}, User: "hooli", Integration: calendar, Credential: account.ID,
+		Cause: "revocation", Result: "ok", Details: map[string]string{"attempts": "1"},
+	})
 }

@@ -32,7 +32,9 @@ type Integration struct {
 
 	// Identity says how the provider account behind an authorisation is recognised. The zero value means that it is not:
 	// such accounts count as unknown, and unknown equals nothing. The same account connected twice is then two
-	// credentials, and a reconnect cannot tell whether another account answers. Set it wherever the provider allows.
+	// credentials, and a reconnect cannot tell whether another account answers. Set it wherever the provider allows. The
+	// answer to a refresh is held to it too, as far as it says whose it is: one for another account is thrown away
+	// (EventRefreshRefused).
 	Identity Identity `json:"identity,omitzero" cbor:"5,keyasint,omitempty"`
 
 	// AllowedHosts are the hosts that requests with an account of this integration may go to (User.Client):
@@ -128,7 +130,8 @@ type OAuth2 struct {
 
 	// Revocation says how tokens are revoked, and what that ends.
 	Revocation Revocation `json:"revocation,omitzero" cbor:"18,keyasint,omitempty"`
-	// Refresh is how the provider's refresh tokens behave. It is stored, and not used yet.
+	// Refresh is how the provider's refresh tokens behave: what a lost answer may have ended, how long a spent one is of
+	// use, and when one is used that would die of idleness.
 	Refresh RefreshTokens `json:"refresh,omitzero" cbor:"19,keyasint,omitempty"`
 	// Errors are the token endpoint's own error codes.
 	Errors TokenErrors `json:"errors,omitzero" cbor:"20,keyasint,omitempty"`
@@ -137,7 +140,7 @@ type OAuth2 struct {
 	// that is refused, the nonce is needed all the same.
 	NonceOptional bool `json:"nonceOptional,omitempty" cbor:"22,keyasint,omitempty"`
 	// TokensPerUser is how many refresh tokens one account may have at one client before the oldest dies; 0 means that no
-	// limit is known. It is stored, and not used yet.
+	// limit is known. It is kept for those who read it; nothing goes by it.
 	TokensPerUser int `json:"tokensPerUser,omitempty" cbor:"21,keyasint,omitempty"`
 }
 
@@ -147,13 +150,20 @@ type Revocation struct {
 	Scope RevocationScope `json:"scope,omitempty" cbor:"2,keyasint,omitempty"`
 }
 
-// RefreshTokens is how refresh tokens behave. A zero duration means without end, or unknown.
+// RefreshTokens is how refresh tokens behave. Say nothing of what is not known: a Rotation that is wrong can cost
+// accounts.
 type RefreshTokens struct {
-	Rotation Rotation         `json:"rotation,omitempty" cbor:"1,keyasint,omitempty"`
-	Grace    catalog.Duration `json:"grace,omitempty" cbor:"2,keyasint,omitempty"`   // how long a spent one still works
-	IdleTTL  catalog.Duration `json:"idleTtl,omitempty" cbor:"3,keyasint,omitempty"` // how long one lives without use
-	MaxTTL   catalog.Duration `json:"maxTtl,omitempty" cbor:"4,keyasint,omitempty"`  // how long one lives at most
-	// MinInterval is how far apart two refreshes of one account must be.
+	// Rotation decides what is done when the answer to a refresh was lost: a refresh token that is RotationSingleUse, without
+	// Grace, is spent again only once the access token has ended; any other soon.
+	Rotation Rotation `json:"rotation,omitempty" cbor:"1,keyasint,omitempty"`
+	// Grace is how long a spent one still works, and is kept; 0: RotationSingleUse: not at all, else unknown.
+	Grace catalog.Duration `json:"grace,omitempty" cbor:"2,keyasint,omitempty"`
+	// IdleTTL is how long one lives without use; 0: unknown, or without end. Run uses one each day, or twice in that time if
+	// that is more often.
+	IdleTTL catalog.Duration `json:"idleTtl,omitempty" cbor:"3,keyasint,omitempty"`
+	// MaxTTL is how long one lives at most; 0: unknown, or without end. It is kept for those who read it; nothing goes by it.
+	MaxTTL catalog.Duration `json:"maxTtl,omitempty" cbor:"4,keyasint,omitempty"`
+	// MinInterval is how long after a refresh of an account a 401 is passed on, and leads to no other; 0: a minute.
 	MinInterval catalog.Duration `json:"minInterval,omitempty" cbor:"5,keyasint,omitempty"`
 }
 

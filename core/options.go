@@ -66,7 +66,8 @@ type Options struct {
 
 	// TakeOver confirms that this store is the one to go on with, after it was restored, copied or moved to another
 	// disk or machine, and that no other copy is in use. Set it for one start: left on, it lifts every later quarantine
-	// unseen. False means that such a store is quarantined: valid tokens are given out, nothing is refreshed.
+	// unseen. False means that such a store is quarantined: valid tokens are given out, and nothing is refreshed, revoked
+	// or carried on.
 	TakeOver bool
 
 	// Now is the clock; nil means time.Now. It is called concurrently.

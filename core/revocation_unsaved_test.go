@@ -85,8 +85,9 @@ func TestRevocationOfUnsavedTokensShared(t *testing.T) {
 // wantLog waits until a line of the log says that.
 func (w *world) wantLog(text string) {
 	w.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
+	tick, end := time.NewTicker(5*time.Millisecond), time.NewTimer(20*time.Second)
 	defer tick.Stop()
+	defer end.Stop()
 	for {
 		w.mu.Lock()
 		found := strings.Contains(w.text.String(), text)
@@ -96,7 +97,7 @@ func (w *world) wantLog(text string) {
 		}
 		select {
 		case <-tick.C:
-		case <-w.Context().Done():
+		case <-end.C:
 			w.Fatalf("the log never said %q", text)
 		}
 	}

@@ -23,10 +23,12 @@ type Token struct {
 
 // Token returns a valid token of the account that sel names. Usually that is one read of the store. A token with less
 // than a fifth of its lifetime left, or 5 minutes if that is longer but at most half of it, give or take a tenth of
-// that, is refreshed behind the call; one that has ended is refreshed first, once for all callers of the engine.
+// that, is refreshed behind the call; one that has ended is refreshed first, once for all callers, in whichever goroutine
+// or process they are.
 //
 // Errors: InputError, ErrNotFound, ErrNotConnected, AmbiguousError, ErrReconnect for an account whose authorisation has
-// ended, ErrPending, ErrDisabled for an account or a user that is, ProviderError when a refresh failed for now, ErrQuarantined when one is needed; ErrPermission.
+// ended, ErrPending, ErrDisabled for an account or a user that is, ProviderError when a refresh failed for now,
+// ErrQuarantined when one is needed; ErrPermission.
 func (u *User) Token(ctx context.Context, sel Selector) (Token, error) {
 	record, err := u.fresh(ctx, sel)
 	if err != nil {

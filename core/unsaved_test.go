@@ -2,22 +2,40 @@ package core_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/polycred/polycred/core"
 	"github.com/polycred/polycred/core/coretest"
+	"github.com/polycred/polycred/storage"
 )
+
+// picky is a store that takes no credentials while it is full, but leases.
+type picky struct{ fillable }
+
+func (s *picky) Apply(ctx context.Context, b storage.Batch) error {
+	if s.full.Load() && !touches(b, 'c') {
+		return s.Store.Apply(ctx, b)
+	}
+	return s.fillable.Apply(ctx, b)
+}
 
 // unsaved has a process refresh a token while its store takes nothing: the answer lives in its memory.
 func (w *world) unsaved(credential string) (*core.Engine, *fillable) {
 	w.Helper()
 	store := &fillable{Store: w.store}
+	return w.unsavedIn(store, &store.full, credential), store
+}
+
+// unsavedIn is unsaved on a store that is full while it is told so.
+func (w *world) unsavedIn(store storage.Store, full *atomic.Bool, credential string) *core.Engine {
+	w.Helper()
 	engine := w.process("unsaved", store, 0)
 	w.refresh(coretest.Fault{Hold: true, Times: 1})
 	result := w.begunToken(engine, credential)
 	w.held(1)
-	store.full.Store(true)
+	full.Store(true)
 	w.refresh(coretest.Fault{})
 	got := <-result
 	if as := w.whose(got.token.Value.Reveal()); got.err != nil || as != "ada@example.com" {
@@ -26,18 +44,19 @@ func (w *world) unsaved(credential string) (*core.Engine, *fillable) {
 	if !engine.Unsaved("u", credential) {
 		w.Fatal("nothing waits to be stored")
 	}
-	return engine, store
+	return engine
 }
 
 // wantSaved waits until what lived in memory is stored.
 func (w *world) wantSaved(engine *core.Engine, credential string) {
 	w.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
+	tick, end := time.NewTicker(5*time.Millisecond), time.NewTimer(20*time.Second)
 	defer tick.Stop()
+	defer end.Stop()
 	for engine.Unsaved("u", credential) {
 		select {
 		case <-tick.C:
-		case <-w.Context().Done():
+		case <-end.C:
 			w.Fatal("it was never stored")
 		}
 	}
@@ -52,7 +71,8 @@ func TestUnsavedAnswer(t *testing.T) {
 	w.rotate()
 	ada := w.expired()
 	spent := w.stored("u", ada.ID).RefreshToken
-	engine, store := w.unsaved(ada.ID)
+	store := &picky{fillable{Store: w.store}}
+	engine := w.unsavedIn(store, &store.full, ada.ID)
 
 	short, cancel := context.WithTimeout(t.Context(), time.Second) // less than a try to store it takes
 	defer cancel()
@@ -68,7 +88,7 @@ func TestUnsavedAnswer(t *testing.T) {
 	}
 	select {
 	case got := <-other:
-		t.Errorf("another process = %+v, %v, want it to wait", got.token, got.err)
+		t.Fatalf("another process = %+v, %v, want it to wait", got.token, got.err)
 	default:
 	}
 	store.full.Store(false)

@@ -5,9 +5,9 @@
 // closures and no interactive transactions, so no user code ever runs inside a commit, and leases, uniqueness and
 // fencing need no further primitive: they are conditions on other keys.
 //
-// Packages memory and badger implement the interface; package storagetest holds the conformance suite that every
-// implementation passes. Values are sealed before they come here (package storage/sealed): a Store may be trusted
-// with availability, never with secrets.
+// Packages memory, badger and postgres implement the interface; package storagetest holds the conformance suite that
+// every implementation passes. Values are sealed before they come here (package storage/sealed): a Store may be trusted
+// with availability, never with secrets. Keys are not: who reads them reads user ids and names of integrations.
 package storage
 
 import "context"

@@ -120,15 +120,15 @@ func TestEmbedder_TokenExpires(t *testing.T) {
 	}
 }
 
-// The provider rotates refresh tokens, and its answer is lost on the way. The call fails; a moment later the refresh is
-// tried again, and the provider still takes the spent token for a minute, as many do.
+// The provider rotates refresh tokens, and its answer is lost on the way, also when it is asked once more at once. The call
+// fails; a moment later the refresh is tried again, and the provider still takes the spent token for a minute, as many do.
 func TestEmbedder_LostReply(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.connect(t, "acme", "ada", core.ConnectInput{ExternalID: "work"})
 	w.provider.Set(func(sw *coretest.Switches) {
 		sw.Rotate, sw.GraceWindow = true, time.Minute
-		sw.Refresh = coretest.Fault{LostReply: true, Times: 1}
+		sw.Refresh = coretest.Fault{LostReply: true, Times: 2}
 	})
 
 	w.clock.Advance(2 * time.Hour)

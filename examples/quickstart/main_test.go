@@ -55,7 +55,7 @@ func TestStory(t *testing.T) {
 	story := out.String()
 	for _, sentence := range []string{
 		"connects two accounts", "is refused:", "the provider sees work@example.com", "the provider sees private@example.com",
-		"tokens expire", "after 1 refresh", "is disconnected", "starts again with the same store and key", "Done.",
+		"tokens expire", "that was refreshed", "is disconnected", "starts again with the same store and key", "Done.",
 	} {
 		if !strings.Contains(story, sentence) {
 			t.Errorf("the story does not say %q:\n%s", sentence, story)
