@@ -98,12 +98,10 @@ func (s *scheduler) rows(ctx context.Context, entries []due.Entry) ([]*row, erro
 	}
 	for i, entry := range entries { // one of them does not open: it is passed over
 		record, rev, err := s.e.tables.credentials.Get(ctx, entry.Key...)
-		var corrupt *sealed.CorruptError
-		var newer *sealed.FormatError
 		switch {
 		case errors.Is(err, storage.ErrNotFound), err == nil:
 			rows[i] = &row{Key: entry.Key, Value: record, Rev: rev}
-		case errors.As(err, &corrupt), errors.As(err, &newer):
+		case unreadable(err):
 			s.e.log.ErrorContext(ctx, "a credential that is due cannot be read", "credential", entry.Key[len(entry.Key)-1], "error", err)
 		default:
 			return nil, err

@@ -94,11 +94,7 @@ func (u *User) stored(ctx context.Context, sel Selector, a action) (tokenRecord,
 			if err := u.check(); err != nil {
 				return tokenRecord{}, err
 			}
-			record, err := u.e.token(ctx, u.id, id)
-			if err == nil {
-				err = sel.fits(id, record.Integration)
-			}
-			return record, err
+			return u.tokenOf(ctx, sel, id)
 		}
 	}
 	if u.authority != nil || sel.byName() { // both need the whole record
@@ -115,6 +111,11 @@ func (u *User) stored(ctx context.Context, sel Selector, a action) (tokenRecord,
 	if err != nil {
 		return tokenRecord{}, err
 	}
+	return u.tokenOf(ctx, sel, id)
+}
+
+// tokenOf reads the token of the account that sel was found to name.
+func (u *User) tokenOf(ctx context.Context, sel Selector, id string) (tokenRecord, error) {
 	record, err := u.e.token(ctx, u.id, id)
 	if err == nil {
 		err = sel.fits(id, record.Integration)
