@@ -81,6 +81,7 @@ var guarded = map[string]struct {
 // elsewhere says which test denies what to the methods of User that take no selector.
 var elsewhere = map[string]string{
 	"ID":              "gives back what the caller has",
+	"Format":          "prints what ID gives",
 	"As":              "TestNarrowedHandleIsNobodyElse",
 	"Credentials":     "TestNarrowedPages",
 	"Connect":         "TestSecurity9_Connect",
