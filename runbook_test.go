@@ -91,7 +91,7 @@ func f() {
 	_ = &ProviderError{Code: "literal"}
 }
 
-const other, FailureEnded, unused = "another", "ended", "x"
+const other, CodeEnded, unused = "another", "ended", "x"
 `))
 	if got, want := logLines(t, []*ast.File{file}), map[string]string{"one": "Warn", "two; goes on": "Error"}; !maps.Equal(got, want) {
 		t.Errorf("logLines = %q, want %q", got, want)
@@ -253,7 +253,7 @@ func failureCodes(t *testing.T, files []*ast.File) (codes []string) {
 		})
 	}
 	for name, value := range values {
-		if strings.HasPrefix(name, "Failure") || slices.Contains(names, name) {
+		if strings.HasPrefix(name, "Code") || slices.Contains(names, name) {
 			codes = append(codes, value)
 		}
 	}

@@ -379,7 +379,7 @@ func (e *Engine) refreshFailed(ctx context.Context, user string, spent *credenti
 		if !record.RefreshToken.Equal(spent.RefreshToken) || !record.still(&spent.tokenRecord) {
 			return record, record.usable()
 		}
-		told := record.FailureCode == codeOtherAccount
+		told := record.FailureCode == CodeOtherAccount
 		record.failed(failed, spent.Intent, e.by, e.now())
 		tx := e.db.Begin(ctx)
 		e.schedule(tx, user, &record, p)
@@ -387,7 +387,7 @@ func (e *Engine) refreshFailed(ctx context.Context, user string, spent *credenti
 		switch {
 		case record.Status == StatusInvalid:
 			e.tellRefresh(tx, EventInvalidated, user, &record, next, cmp.Or(failed.Code, string(failed.Class)))
-		case failed.Code == codeOtherAccount && !told:
+		case failed.Code == CodeOtherAccount && !told:
 			e.tellRefresh(tx, EventRefreshRefused, user, &record, next, failed.Code)
 		}
 		switch err := e.kernel.Commit(ctx, tx); {

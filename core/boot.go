@@ -27,7 +27,7 @@ func (e *Engine) bootUp(ctx context.Context) error {
 		moved := record.Place != "" && place != "" && record.Place != place
 		if (moved || record.Quarantined) && !e.opts.TakeOver {
 			e.quarantined = true
-			e.log.WarnContext(ctx, "this store was copied or moved: nothing is refreshed until Options.TakeOver confirms that no other copy is in use",
+			e.log.WarnContext(ctx, "this store was copied or moved: nothing is refreshed or revoked until Options.TakeOver confirms that no other copy is in use",
 				"project", e.Project())
 			return nil
 		}

@@ -46,9 +46,9 @@ type Credential struct {
 	Refreshing bool `json:"isRefreshing"`
 	// RefreshFailures counts failed refreshes since the last good one. LastFailure is the class of the last: of an INVALID
 	// account, why it is that, where "indeterminate" says that the answer to a refresh was lost, and with it the account's
-	// new refresh token. FailureCode is the provider's code, such as "invalid_grant", or one of ours: FailureRevoked, or
-	// "other_account", when a refresh answered for another account and its answer was thrown away. NextAttempt is when a
-	// refresh may be tried again; zero: at any time. What to do about each: docs/runbook.md.
+	// new refresh token. FailureCode is the provider's code, such as "invalid_grant", or one of ours: CodeRevoked,
+	// CodeOtherAccount. NextAttempt is when a refresh may be tried again; zero: at any time. What to do about each:
+	// docs/runbook.md.
 	RefreshFailures int          `json:"refreshFailureCount"`
 	LastFailure     FailureClass `json:"lastFailure,omitempty"`
 	FailureCode     string       `json:"failureCode,omitempty"`

@@ -172,7 +172,7 @@ func TestRevokeDamagedCredential(t *testing.T) {
 	w.eachRecord('c', w.off.ID, cut)
 	want := core.Report{Credentials: 3, Integrations: map[string]int{calendar: 3}, Queued: 3, Damaged: 1}
 	for _, dry := range []bool{true, false} {
-		got, err := w.engine.RevokeCredentials(t.Context(), calendar, &core.RevokeOptions{DryRun: dry})
+		got, err := w.engine.RevokeCredentials(t.Context(), calendar, &core.RevokeCredentialsOptions{DryRun: dry})
 		if diff := cmp.Diff(want, got); diff != "" || err != nil {
 			t.Errorf("dry run: %v; %v, report (-want +got):\n%s", dry, err, diff)
 		}

@@ -26,15 +26,18 @@ type disabledUsers struct {
 
 // checkUser returns ErrDisabled for a user that is disabled. Who is comes from memory for cacheTTL, and is read again
 // then (security 13): one read of a revision, and a scan of those who are disabled only where it changed. Where that
-// cannot be read nobody is let through, because nobody knows: their accounts lie in the same store.
+// cannot be read, what was read before counts for Options.OutageTTL; then nobody is let through, because nobody knows.
 func (e *Engine) checkUser(ctx context.Context, user string) error {
 	if e == nil { // the handle belongs to no engine, as its check will say
 		return nil
 	}
 	seen := e.disabled.seen.Load()
 	if seen == nil || !seen.fresh(e.now()) {
-		var err error
-		if seen, err = e.loadDisabled(ctx); err != nil {
+		now, err := e.loadDisabled(ctx)
+		switch {
+		case err == nil:
+			seen = now
+		case seen == nil || !e.bridges(err, seen.at):
 			return fmt.Errorf("find out whether user %s is disabled: %w", clip(user), err)
 		}
 	}

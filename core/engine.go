@@ -19,6 +19,7 @@ import (
 	"github.com/polycred/polycred/core/internal/job"
 	"github.com/polycred/polycred/core/internal/kernel"
 	"github.com/polycred/polycred/core/internal/lease"
+	"github.com/polycred/polycred/core/internal/recall"
 	"github.com/polycred/polycred/core/internal/revocation"
 	"github.com/polycred/polycred/core/internal/telemetry"
 	"github.com/polycred/polycred/core/internal/usage"
@@ -60,6 +61,8 @@ type Engine struct {
 
 	telemetry *telemetry.Instruments
 	unobserve func() // ends that metrics ask for unsaved tokens
+
+	last *recall.Memory[Selector, tokenRecord] // by user; what was given out, for when the store cannot be reached
 
 	providers sync.Map           // integration name → *provider, for cacheTTL
 	refreshes singleflight.Group // by user and credential
@@ -118,6 +121,10 @@ func Open(ctx context.Context, store storage.Store, keks crypto.KEKs, o *Options
 	e.kernel = kernel.New(db, e.now, e.log)
 	exclusive, ok := store.(storage.Exclusive)
 	e.exclusive = ok && exclusive.Exclusive()
+	if !e.exclusive { // one that no other process can have open lies in this one: it does not go away
+		e.last = recall.New[Selector, tokenRecord](recall.Options{TTL: opts.OutageTTL, Size: lastTokens, Now: opts.Now})
+		e.kernel.OnEvent(e.forgetTokens)
+	}
 	e.leases = lease.New(db, lease.Options{Boot: e.boot, Exclusive: e.exclusive, TTL: opts.LeaseTTL, Now: opts.Now})
 	e.watched = lease.NewWatch(mostSkew, 0)
 	e.closed, e.end = context.WithCancel(context.Background())

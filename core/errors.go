@@ -143,6 +143,12 @@ const (
 	FailureIndeterminate FailureClass = "indeterminate" // it is unknown whether the provider acted
 )
 
+// The codes of failures that are polycred's own words, in Credential.FailureCode, ProviderError.Code and events.
+const (
+	CodeOtherAccount = "other_account" // a refresh answered for another account; its answer was thrown away
+	CodeRevoked      = "revoked"       // Engine.RevokeCredentials ended the authorisation
+)
+
 // ProviderError says that a provider could not be asked, or that its answer cannot be used. It wraps ErrProvider and
 // never holds what the provider wrote, but for a code that RFC 6749 §5.2 or the like defines, or that the integration
 // declares (OAuth2.Errors).

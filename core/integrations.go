@@ -333,13 +333,19 @@ func (e *Engine) secrets(ctx context.Context, name string) ([]crypto.Secret, sto
 
 // provider returns an integration ready for use, at most cacheTTL old.
 func (e *Engine) provider(ctx context.Context, name string) (*provider, error) {
-	if cached, ok := e.providers.Load(name); ok {
-		p := cached.(*provider)
-		if age := e.now().Sub(p.loaded); age >= 0 && age < cacheTTL {
-			return p, nil
-		}
+	cached, ok := e.providers.Load(name)
+	if !ok {
+		return e.freshProvider(ctx, name)
 	}
-	return e.freshProvider(ctx, name)
+	before := cached.(*provider)
+	if age := e.now().Sub(before.loaded); age >= 0 && age < cacheTTL {
+		return before, nil
+	}
+	p, err := e.freshProvider(ctx, name)
+	if e.bridges(err, before.loaded) {
+		return before, nil
+	}
+	return p, err
 }
 
 // freshProvider returns an integration as the store has it now.
@@ -349,7 +355,9 @@ func (e *Engine) freshProvider(ctx context.Context, name string) (*provider, err
 	}
 	record, rev, err := e.readIntegration(ctx, name)
 	if err != nil {
-		e.providers.Delete(name)
+		if !errors.Is(err, storage.ErrUnavailable) {
+			e.providers.Delete(name)
+		}
 		return nil, fmt.Errorf("integration %s: %w", clip(name), err)
 	}
 	p, err := newProvider(record.Integration)

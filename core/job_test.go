@@ -184,7 +184,7 @@ var longWorks = []longWork{
 	{
 		name: "RevokeCredentials",
 		do: func(ctx context.Context, e *core.Engine, dry bool, tell func(core.Progress)) (core.Report, error) {
-			return e.RevokeCredentials(ctx, calendar, &core.RevokeOptions{DryRun: dry, Progress: tell})
+			return e.RevokeCredentials(ctx, calendar, &core.RevokeCredentialsOptions{DryRun: dry, Progress: tell})
 		},
 		want: core.Report{Credentials: 4, Integrations: map[string]int{calendar: 4}, Queued: 4},
 		kind: core.EventIntegrationRevoked, each: core.EventInvalidated, left: wantRevoked,
@@ -212,7 +212,7 @@ func wantRevoked(t *testing.T, w *estate) {
 	for _, user := range []string{"acme", "initech"} {
 		for _, c := range w.list(user) {
 			r := w.stored(user, c.ID)
-			if c.Status != core.StatusInvalid || c.LastFailure != core.FailurePermanent || c.FailureCode != core.FailureRevoked {
+			if c.Status != core.StatusInvalid || c.LastFailure != core.FailurePermanent || c.FailureCode != core.CodeRevoked {
 				t.Errorf("credential = %+v, want it INVALID, for having been revoked", c)
 			}
 			if !r.AccessToken.IsZero() || !r.RefreshToken.IsZero() || !r.PreviousRefreshToken.IsZero() || r.Due != 0 {
@@ -426,9 +426,9 @@ func TestLongWorkRefused(t *testing.T) {
 	for _, dry := range []bool{false, true} {
 		_, err := w.engine.DeleteUser(ctx, "nobody", &core.DeleteUserOptions{DryRun: dry})
 		w.wantErr("DeleteUser of nobody", err, core.ErrNotFound)
-		_, err = w.engine.RevokeCredentials(ctx, "nothing", &core.RevokeOptions{DryRun: dry})
+		_, err = w.engine.RevokeCredentials(ctx, "nothing", &core.RevokeCredentialsOptions{DryRun: dry})
 		w.wantErr("RevokeCredentials of nothing", err, core.ErrNotFound)
-		_, err = w.engine.RevokeCredentials(ctx, "a/b", &core.RevokeOptions{DryRun: dry})
+		_, err = w.engine.RevokeCredentials(ctx, "a/b", &core.RevokeCredentialsOptions{DryRun: dry})
 		w.wantInput("RevokeCredentials of a malformed name", err, "integration")
 	}
 	policy, err := core.Open(ctx, w.store, crypto.KEKs{Policy: w.keks.Policy}, &w.opts)

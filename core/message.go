@@ -31,7 +31,7 @@ var outcomes = []outcome{
 	{ErrBrowser, "browser", "This link was opened in another browser than the one that began. Start again in this browser."},
 	{ErrSession, "session", "This attempt to connect cannot be finished. Start again."},
 	{ErrKeyRejected, "key_rejected", "The provider does not accept this key. Check the key and try again."},
-	{ErrDisabled, "disabled", "This account is switched off. Ask whoever manages the connected accounts."},
+	{ErrDisabled, "disabled", "This account, or whoever it belongs to, is switched off. Ask whoever manages the connected accounts."},
 	{ErrReconnect, "reconnect", "The authorisation of this account has ended. Connect the account again."},
 	{ErrPending, "pending", "This account is not completely set up. Finish setting it up."},
 	{ErrNotConnected, "not_connected", "No account of this integration is connected. Connect one first."},
@@ -49,6 +49,7 @@ var outcomes = []outcome{
 	{ErrNoTokens, "no_tokens", "This part of the application cannot use connected accounts. Ask the operator where it can be done."},
 	{ErrCursor, "cursor", "The history does not reach back that far. Begin again from the oldest entry."},
 	{ErrClosed, "closed", "The application is shutting down. Try again in a minute."},
+	{storage.ErrUnavailable, "unavailable", "The application's storage cannot be reached. Try again in a minute."},
 	{storage.ErrFull, "full", "The application's storage is full. Ask the operator to make room."},
 	{context.DeadlineExceeded, "timeout", "This took too long. Try again."},
 }

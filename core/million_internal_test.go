@@ -4,6 +4,7 @@ package core
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -78,30 +79,17 @@ func newCrowded(t *testing.T, n, drained int) *crowded {
 		_, _ = fmt.Fprintf(w, `{"access_token": "at-%d", "refresh_token": "rt-%d", "token_type": "Bearer", "expires_in": 2592000}`, n, n)
 	}))
 	t.Cleanup(provider.Close)
-	inner, err := badger.Open(t.TempDir(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.store = &counting{Store: inner}
 	kek, err := crypto.NewKEK()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.e, err = Open(t.Context(), c.store, crypto.KEKs{Tokens: kek, Policy: kek}, &Options{
+	dir, keks := t.TempDir(), crypto.KEKs{Tokens: kek, Policy: kek}
+	options := &Options{
 		Now:          func() time.Time { return time.Unix(0, c.now.Load()) },
 		PrivateHosts: []string{strings.TrimPrefix(provider.URL, "http://")}, RefreshLimit: 64,
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := c.e.Close(); err != nil {
-			t.Error(err)
-		}
-		if err := inner.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	c.open(dir, keks, options)
+	t.Cleanup(c.close)
 	_, err = c.e.CreateIntegration(t.Context(), Integration{Name: "googleCalendar", OAuth2: &OAuth2{
 		ClientID: "client", ClientSecret: crypto.NewSecret("secret"),
 		AuthorizationURL: provider.URL + "/authorize", TokenURL: provider.URL + "/token",
@@ -120,7 +108,31 @@ func newCrowded(t *testing.T, n, drained int) *crowded {
 		}
 		return start.Add(restDue + time.Duration(i)*time.Second)
 	})
+	c.close()
+	if err := flatten(dir); err != nil { // what filling the store left to do is no work of the scheduler's
+		t.Fatal(err)
+	}
+	c.open(dir, keks, options)
 	return c
+}
+
+func (c *crowded) open(dir string, keks crypto.KEKs, o *Options) {
+	c.Helper()
+	inner, err := badger.Open(dir, nil)
+	if err != nil {
+		c.Fatal(err)
+	}
+	c.store = &counting{Store: inner}
+	if c.e, err = Open(c.Context(), c.store, keks, o); err != nil {
+		c.Fatal(err)
+	}
+}
+
+func (c *crowded) close() {
+	c.Helper()
+	if err := errors.Join(c.e.Close(), c.store.Close()); err != nil {
+		c.Error(err)
+	}
 }
 
 // seed stores n credentials, each due when at says.

@@ -60,6 +60,13 @@ type Options struct {
 	// are open in one process at a time do not wait.
 	LeaseTTL time.Duration
 
+	// OutageTTL is for stores that can be out of reach, such as PostgreSQL: how long an account that this process has just
+	// used goes on being used while the store cannot be read, from when it was read last. Only its token is, as long as that
+	// is good, and only through handles of Engine.User; nothing is refreshed. In that time what other processes change goes
+	// unnoticed here: that an account was disconnected, or somebody disabled. 0 means 5 seconds, which that may take
+	// anyway; an hour is the most, and less than 0 means not at all. Up to 10,000 selectors are remembered at least.
+	OutageTTL time.Duration
+
 	// RefreshLimit is how many refreshes ahead of expiry Run has under way at a time, for each integration in this process;
 	// 0 means 8, 1,000 is the most. Refreshes that a caller waits for are not counted.
 	RefreshLimit int
@@ -95,6 +102,7 @@ func (o *Options) prepare() (Options, error) {
 	p.ProviderTimeout = cmp.Or(p.ProviderTimeout, 15*time.Second)
 	p.EventRetention = cmp.Or(p.EventRetention, 30*24*time.Hour)
 	p.LeaseTTL = cmp.Or(p.LeaseTTL, 30*time.Second)
+	p.OutageTTL = cmp.Or(p.OutageTTL, cacheTTL)
 	p.RefreshLimit = cmp.Or(p.RefreshLimit, 8)
 	p.Unselected = cmp.Or(p.Unselected, Refuse)
 	if p.Now == nil {
@@ -138,6 +146,9 @@ func (o *Options) prepare() (Options, error) {
 	}
 	if p.LeaseTTL < time.Second || p.LeaseTTL > time.Hour {
 		return p, invalid("leaseTtl", "must be between a second and an hour, or 0 for 30 seconds")
+	}
+	if p.OutageTTL > time.Hour {
+		return p, invalid("outageTtl", "must be at most an hour, or 0 for 5 seconds")
 	}
 	if p.RefreshLimit < 1 || p.RefreshLimit > 1000 {
 		return p, invalid("refreshLimit", "must be between 1 and 1000, or 0 for 8")

@@ -115,9 +115,6 @@ func (r *credentialRecord) failed(failure *ProviderError, intent *intentRecord, 
 	r.NextAttempt, r.Wait, r.PausedBy = toMillis(now.Add(wait)), millis(wait/time.Millisecond), by
 }
 
-// codeOtherAccount is the code of a refresh that answered for another account.
-const codeOtherAccount = "other_account"
-
 // sameAccount refuses the answer to a refresh that names another account than the one that was connected, where it names
 // any (OpenID Connect Core §12.2). Nothing of it is stored.
 func (p *provider) sameAccount(answer *oauth.Answer, r *credentialRecord) error {
@@ -142,7 +139,7 @@ func (p *provider) sameAccount(answer *oauth.Answer, r *credentialRecord) error 
 		return nil
 	}
 	return &ProviderError{
-		Integration: p.Name, Op: "refresh", Class: FailureTransient, Code: codeOtherAccount,
+		Integration: p.Name, Op: "refresh", Class: FailureTransient, Code: CodeOtherAccount,
 		Reason: "the provider answered for another account than the one that was connected; its answer was thrown away",
 	}
 }

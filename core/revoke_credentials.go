@@ -15,8 +15,8 @@ import (
 	"github.com/polycred/polycred/storage/sealed"
 )
 
-// RevokeOptions of RevokeCredentials. Nil means those of the zero value.
-type RevokeOptions struct {
+// RevokeCredentialsOptions of RevokeCredentials. Nil means those of the zero value.
+type RevokeCredentialsOptions struct {
 	// DryRun changes nothing, and returns what there is to do now.
 	DryRun bool
 	// Progress is called after each credential, never twice at a time, and holds the work up; nil: nobody wants to
@@ -24,8 +24,6 @@ type RevokeOptions struct {
 	Progress func(Progress)
 }
 
-// FailureRevoked is the FailureCode of an account whose authorisation RevokeCredentials ended.
-const FailureRevoked = "revoked"
 
 // RevokeCredentials ends the authorisation of every account that an integration has, for when its client secret
 // leaked: set another secret first (SetClientSecret), then call this. Each credential, disabled ones too, becomes
@@ -36,7 +34,7 @@ const FailureRevoked = "revoked"
 //
 // For being cut short, for several callers, and for ctx, what DeleteUser says counts. Errors: InputError, ErrNotFound
 // for the integration, *sealed.FormatError for a credential that a newer program wrote. What was done stays done.
-func (e *Engine) RevokeCredentials(ctx context.Context, integration string, o *RevokeOptions) (Report, error) {
+func (e *Engine) RevokeCredentials(ctx context.Context, integration string, o *RevokeCredentialsOptions) (Report, error) {
 	report, err := e.revokeCredentials(ctx, integration, o)
 	if err != nil {
 		return Report{}, fmt.Errorf("revoke the credentials of %s: %w", clip(integration), err)
@@ -44,7 +42,7 @@ func (e *Engine) RevokeCredentials(ctx context.Context, integration string, o *R
 	return report, nil
 }
 
-func (e *Engine) revokeCredentials(ctx context.Context, integration string, o *RevokeOptions) (Report, error) {
+func (e *Engine) revokeCredentials(ctx context.Context, integration string, o *RevokeCredentialsOptions) (Report, error) {
 	if err := e.usable(); err != nil {
 		return Report{}, err
 	}
@@ -149,7 +147,7 @@ func (r *revoking) Do(ctx context.Context, tx *sealed.Tx, item job.Item) (report
 	if was != StatusInvalid {
 		e.kernel.Emit(tx, kernel.Event{
 			Kind: string(EventInvalidated), Actor: string(ActorOperator), User: item.Of, Integration: r.integration, Credential: item.ID,
-			Revision: uint64(next), Cause: "revoke", Result: FailureRevoked,
+			Revision: uint64(next), Cause: "revoke", Result: CodeRevoked,
 		})
 	}
 	return report, nil
@@ -164,7 +162,7 @@ func (r *revoking) End(_ context.Context, tx *sealed.Tx, report *reportRecord) e
 func (r *credentialRecord) revoked(now time.Time) {
 	r.settled()
 	r.Incomplete = r.Incomplete || r.Status == StatusPending
-	r.Status, r.LastFailure, r.FailureCode, r.Updated = StatusInvalid, FailurePermanent, FailureRevoked, toMillis(now)
+	r.Status, r.LastFailure, r.FailureCode, r.Updated = StatusInvalid, FailurePermanent, CodeRevoked, toMillis(now)
 	r.AccessToken, r.RefreshToken, r.ValidUntil = crypto.Secret{}, crypto.Secret{}, 0
 	r.PreviousRefreshToken, r.PreviousUntil = crypto.Secret{}, 0
 }

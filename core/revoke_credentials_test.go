@@ -33,7 +33,7 @@ func TestRevokeCredentials(t *testing.T) {
 	w.wantErr("a request", err, core.ErrReconnect)
 	w.clock.Advance(2 * time.Minute)
 	for _, ev := range w.events(0) { // carries revocations out
-		if ev.Kind == core.EventInvalidated && (ev.Actor.Type != core.ActorOperator || ev.Cause != "revoke" || ev.Result != core.FailureRevoked || ev.Revision == 0) {
+		if ev.Kind == core.EventInvalidated && (ev.Actor.Type != core.ActorOperator || ev.Cause != "revoke" || ev.Result != core.CodeRevoked || ev.Revision == 0) {
 			t.Errorf("event = %+v, want it by the operator, who revoked it", ev)
 		}
 	}

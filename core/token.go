@@ -84,11 +84,29 @@ func (u *User) fresh(ctx context.Context, sel Selector) (tokenRecord, error) {
 	return u.freshen(ctx, record)
 }
 
-// stored returns the token of the account that sel names, as it is, if the handle may do that with it.
+// stored returns the token of the account that sel names, as it is, if the handle may do that with it; while the store
+// cannot be reached, as it was.
 func (u *User) stored(ctx context.Context, sel Selector, a action) (tokenRecord, error) {
 	if err := u.e.checkUser(ctx, u.id); err != nil {
 		return tokenRecord{}, err
 	}
+	if u.e == nil || u.e.last == nil || u.authority != nil {
+		return u.read(ctx, sel, a)
+	}
+	mark := u.e.last.Begin(u.id)
+	record, err := u.read(ctx, sel, a)
+	if err == nil {
+		u.e.last.Keep(u.id, sel, record, mark)
+	} else if errors.Is(err, storage.ErrUnavailable) {
+		if last, ok := u.recall(sel); ok {
+			return last, nil
+		}
+	}
+	return record, err
+}
+
+// read is stored where the store is asked.
+func (u *User) read(ctx context.Context, sel Selector, a action) (tokenRecord, error) {
 	if u.authority == nil && sel.Configuration == "" {
 		if id, ok := canonicalUUID(strings.TrimSpace(sel.Credential)); ok { // the usual way: one read of the store
 			if err := u.check(); err != nil {

@@ -18,6 +18,8 @@ var (
 	ErrFull = errors.New("store is full")
 	// ErrUnknownOutcome: the connection died while committing. Read again and compare the bytes.
 	ErrUnknownOutcome = errors.New("outcome of the write is unknown")
+	// ErrUnavailable: the store cannot be reached, or does not answer in time. Nothing was changed; try again later.
+	ErrUnavailable = errors.New("store cannot be reached")
 	// ErrClosed: the store was closed.
 	ErrClosed = errors.New("store is closed")
 )

@@ -100,8 +100,8 @@ type Store interface {
 	Scan(ctx context.Context, r Range) (Page, error)
 
 	// Apply commits b durably, or changes nothing. A condition that does not hold is a *ConflictError, a batch that can
-	// never be applied ErrInvalid or ErrTooLarge, a store without room ErrFull. Only ErrUnknownOutcome leaves open
-	// whether the batch was applied: read again and compare the bytes written.
+	// never be applied ErrInvalid or ErrTooLarge, a store without room ErrFull, one that is out of reach ErrUnavailable.
+	// Only ErrUnknownOutcome leaves open whether the batch was applied: read again and compare the bytes written.
 	Apply(ctx context.Context, b Batch) error
 
 	// Close ends the store. Calls under way finish or get ErrClosed, later ones get ErrClosed. Closing twice is no error.

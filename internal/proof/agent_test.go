@@ -35,6 +35,7 @@ type setup struct {
 	Offset   time.Duration `json:"offset"`
 	Skew     time.Duration `json:"skew"`
 	LeaseTTL time.Duration `json:"leaseTtl"` // 0: the default
+	Bridge   time.Duration `json:"bridge"`   // core.Options.OutageTTL
 	Hosts    []string      `json:"hosts"`    // of the providers
 	TakeOver bool          `json:"takeOver"`
 }
@@ -72,7 +73,7 @@ func open(ctx context.Context, s setup, log io.Writer) (*agent, error) {
 	}
 	a.store = &mined{Store: store}
 	a.engine, err = core.Open(ctx, a.store, crypto.KEKs{Tokens: kek, Policy: kek}, &core.Options{
-		CallbackURL: callbackURL, PrivateHosts: s.Hosts, Now: a.clock.now, LeaseTTL: s.LeaseTTL, TakeOver: s.TakeOver,
+		CallbackURL: callbackURL, PrivateHosts: s.Hosts, Now: a.clock.now, LeaseTTL: s.LeaseTTL, OutageTTL: s.Bridge, TakeOver: s.TakeOver,
 		Logger: slog.New(slog.NewTextHandler(log, nil)),
 	})
 	if err != nil {

@@ -104,6 +104,8 @@ func hide(ctx context.Context, err error) error {
 		return fmt.Errorf("postgres: %w", ctx.Err())
 	case code(err) == codeDiskFull:
 		return fmt.Errorf("%w: free disk space on the database server: %v", storage.ErrFull, err)
+	case !refused(err):
+		return fmt.Errorf("postgres: %w: %v", storage.ErrUnavailable, err)
 	default:
 		return fmt.Errorf("postgres: %v", err)
 	}

@@ -340,6 +340,33 @@ func TestTx(t *testing.T) {
 	wantNote(t, w.notes, "first", "k")
 }
 
+// What is to come after a commit does where it was applied, or may have been.
+func TestTxAfter(t *testing.T) {
+	t.Parallel()
+	ctx, store := t.Context(), &spy{Store: memory.New()}
+	w := open(t, store, newKEKs(t), "", nil)
+	told := 0
+	for _, tt := range []struct {
+		err  error
+		told int // by then
+	}{{nil, 1}, {storage.ErrFull, 1}, {&storage.ConflictError{}, 1}, {storage.ErrUnknownOutcome, 2}} {
+		store.fail("Apply", tt.err)
+		tx := w.Begin(ctx)
+		w.marks.Mark(tx, "k")
+		before := told
+		tx.After(func() { told++ })
+		if told != before {
+			t.Errorf("told before the commit")
+		}
+		if err := tx.Commit(ctx); !errors.Is(err, tt.err) {
+			t.Errorf("Commit = %v, want %v", err, tt.err)
+		}
+		if told != tt.told {
+			t.Errorf("told %d times after a commit that gave %v, want %d", told, tt.err, tt.told)
+		}
+	}
+}
+
 // N callers update one record, each from what it read: every revision is won once.
 func TestTxRace(t *testing.T) {
 	t.Parallel()

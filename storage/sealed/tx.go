@@ -19,6 +19,7 @@ type Tx struct {
 	db    *DB
 	keys  *keys
 	batch storage.Batch
+	after []func()
 	err   error // the first thing that went wrong
 }
 
@@ -41,6 +42,9 @@ func (tx *Tx) fail(err error) {
 		tx.err = err
 	}
 }
+
+// After has Commit call f once the transaction was applied, or may have been, before it returns.
+func (tx *Tx) After(f func()) { tx.after = append(tx.after, f) }
 
 // Landed reports whether the transaction was applied, after Commit gave storage.ErrUnknownOutcome: whether a record is
 // there as it was sealed, which nobody else can have written. False may only mean "not yet", or that every record was
@@ -71,5 +75,11 @@ func (tx *Tx) Commit(ctx context.Context) error {
 	if tx.err != nil {
 		return tx.err
 	}
-	return tx.db.store.Apply(ctx, tx.batch)
+	err := tx.db.store.Apply(ctx, tx.batch)
+	if err == nil || errors.Is(err, storage.ErrUnknownOutcome) {
+		for _, do := range tx.after {
+			do()
+		}
+	}
+	return err
 }

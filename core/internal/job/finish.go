@@ -131,7 +131,7 @@ func (j *Jobs[R]) DryRun(ctx context.Context, what Kind[R], tell func(Progress))
 func (j *Jobs[R]) Resume(ctx context.Context) error {
 	var errs []error
 	for after, more := []string(nil), true; more; {
-		rows, next, err := j.records.List(ctx, nil, after, 100)
+		rows, next, err := j.records.Keys(ctx, nil, after, 100)
 		if err != nil {
 			return errors.Join(append(errs, err)...)
 		}
@@ -139,7 +139,10 @@ func (j *Jobs[R]) Resume(ctx context.Context) error {
 			if after = row.Key; len(row.Key) != 2 { // a part
 				continue
 			}
-			if err := j.resume(ctx, row); err != nil && !errors.Is(err, ErrOver) {
+			if row.Value, row.Rev, err = j.records.Get(ctx, row.Key...); err == nil { // each by itself: one may not open
+				err = j.resume(ctx, row)
+			}
+			if err != nil && !errors.Is(err, storage.ErrNotFound) && !errors.Is(err, ErrOver) {
 				errs = append(errs, fmt.Errorf("carry on to %s %.64q: %w", row.Key[0], row.Key[1], err))
 			}
 		}

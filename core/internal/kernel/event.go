@@ -38,6 +38,20 @@ type Event struct {
 func (k *Kernel) Emit(tx *sealed.Tx, ev Event) {
 	ev.Time = k.now().UnixMilli()
 	k.events.Append(tx, &ev)
+	k.mu.RLock()
+	heard := k.heard
+	k.mu.RUnlock()
+	for _, f := range heard {
+		tx.After(func() { f(ev) })
+	}
+}
+
+// OnEvent has f called with each event of this process right after it was stored, or may have been, in the goroutine
+// that did so: before whoever made the change learns that it is done.
+func (k *Kernel) OnEvent(f func(Event)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.heard = append(k.heard, f)
 }
 
 // Apply is tx.Commit, but that the store's answer was lost (storage.ErrUnknownOutcome) is settled where that can be done:

@@ -44,6 +44,7 @@ type Kernel struct {
 	connect    []Hook
 	reconnect  []Hook
 	disconnect []Hook
+	heard      []func(Event)
 	tasks      []task
 	settle     []Task
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -175,6 +176,26 @@ func TestEmit(t *testing.T) {
 	}
 	if got[0].ID >= got[1].ID {
 		t.Errorf("ids = %s, %s, want the later one to sort behind", got[0].ID, got[1].ID)
+	}
+}
+
+// Who listens hears of an event once it is stored, before Commit returns, and of none that was not applied.
+func TestOnEvent(t *testing.T) {
+	t.Parallel()
+	k, notes := newKernel(t)
+	var heard []string
+	k.OnEvent(func(ev kernel.Event) { heard = append(heard, ev.User) })
+	for i, want := range []string{"ada", "ada"} { // the second one lays a record where one is
+		tx := k.DB().Begin(t.Context())
+		notes.Put(tx, &note{}, 0, "k")
+		k.Emit(tx, kernel.Event{Kind: "note.written", User: "ada"})
+		if len(heard) != i {
+			t.Errorf("%q was heard before the commit, want nothing new", heard)
+		}
+		_ = k.Commit(t.Context(), tx)
+		if got := strings.Join(heard, " "); got != want {
+			t.Errorf("heard %q, want %q", got, want)
+		}
 	}
 }
 

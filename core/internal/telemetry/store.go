@@ -24,18 +24,19 @@ var operations = [...]string{opGet: "get", opGetMany: "get_many", opScan: "scan"
 type outcome int
 
 const (
-	outcomeOK       outcome = iota
-	outcomeNotFound         // nothing lies under the key; how often that is says nothing
-	outcomeConflict         // somebody else was first
-	outcomeFull             // the store has no room
-	outcomeUnknown          // it is open whether a batch was applied
-	outcomeCanceled         // the caller went, or its time ran out
-	outcomeError            // anything else
+	outcomeOK          outcome = iota
+	outcomeNotFound            // nothing lies under the key; how often that is says nothing
+	outcomeConflict            // somebody else was first
+	outcomeFull                // the store has no room
+	outcomeUnknown             // it is open whether a batch was applied
+	outcomeUnavailable         // the store could not be reached
+	outcomeCanceled            // the caller went, or its time ran out
+	outcomeError               // anything else
 )
 
 var outcomes = [...]string{
 	outcomeOK: ResultOK, outcomeNotFound: "not_found", outcomeConflict: "conflict", outcomeFull: "full",
-	outcomeUnknown: "unknown", outcomeCanceled: "canceled", outcomeError: "error",
+	outcomeUnknown: "unknown", outcomeUnavailable: "unavailable", outcomeCanceled: "canceled", outcomeError: "error",
 }
 
 // storeOptions are made once: a store is asked for every token.
@@ -63,6 +64,8 @@ func outcomeOf(err error) outcome {
 		return outcomeFull
 	case errors.Is(err, storage.ErrUnknownOutcome): // before what ended the connection
 		return outcomeUnknown
+	case errors.Is(err, storage.ErrUnavailable):
+		return outcomeUnavailable
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		return outcomeCanceled
 	default:

@@ -39,13 +39,14 @@ func (s failing) Apply(context.Context, storage.Batch) error { return s.err }
 func TestStoreOutcomes(t *testing.T) {
 	t.Parallel()
 	for want, err := range map[string]error{
-		"ok":        nil,
-		"not_found": fmt.Errorf("get: %w", storage.ErrNotFound),
-		"conflict":  fmt.Errorf("apply: %w", &storage.ConflictError{Key: []byte("canary")}),
-		"full":      storage.ErrFull,
-		"unknown":   fmt.Errorf("%w: %w", storage.ErrUnknownOutcome, context.Canceled),
-		"canceled":  fmt.Errorf("get: %w", context.DeadlineExceeded),
-		"error":     errCanary,
+		"ok":          nil,
+		"not_found":   fmt.Errorf("get: %w", storage.ErrNotFound),
+		"conflict":    fmt.Errorf("apply: %w", &storage.ConflictError{Key: []byte("canary")}),
+		"full":        storage.ErrFull,
+		"unknown":     fmt.Errorf("%w: %w", storage.ErrUnknownOutcome, context.Canceled),
+		"unavailable": fmt.Errorf("get: %w", storage.ErrUnavailable),
+		"canceled":    fmt.Errorf("get: %w", context.DeadlineExceeded),
+		"error":       errCanary,
 	} {
 		i, r := newInstruments(t)
 		s, ctx := i.Store(failing{err: err}), t.Context()
