@@ -353,12 +353,14 @@ func (e *Engine) write(ctx context.Context, user string, current *credentialReco
 			}
 		}
 		if pause(ctx, wait) != nil {
-			k.err = err
+			if k.err = err; ctx.Err() != nil && errors.Is(err, ctx.Err()) { // of our own, which means nothing to a caller
+				k.err = fmt.Errorf("%w: no answer within %v", storage.ErrUnavailable, patience)
+			}
 			if _, told := e.unsaved.Swap(key, k); told {
 				return record, record.usable()
 			}
 			e.log.ErrorContext(ctx, "a refreshed token could not be stored yet and lives in memory",
-				"credential", record.ID, "integration", record.Integration, "error", err)
+				"credential", record.ID, "integration", record.Integration, "error", k.err)
 			return record, record.usable()
 		}
 	}

@@ -46,7 +46,7 @@ var codes = map[string]string{
 	"ErrCursor":           "cursor",
 	"ErrClosed":           "closed",
 
-	"storage.ErrFull":          "full",
+	"storage.ErrUnavailable": "unavailable", "storage.ErrFull": "full",
 	"context.DeadlineExceeded": "timeout",
 }
 

@@ -24,7 +24,6 @@ type RevokeCredentialsOptions struct {
 	Progress func(Progress)
 }
 
-
 // RevokeCredentials ends the authorisation of every account that an integration has, for when its client secret
 // leaked: set another secret first (SetClientSecret), then call this. Each credential, disabled ones too, becomes
 // INVALID, its tokens or its key are erased, and revoked at the provider from a queue. It stays where it is: the

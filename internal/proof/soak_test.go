@@ -15,6 +15,7 @@ import (
 
 	"github.com/polycred/polycred/core"
 	"github.com/polycred/polycred/core/coretest"
+	"github.com/polycred/polycred/storage"
 )
 
 // soaking is random work of one process on accounts that several processes share.
@@ -50,7 +51,7 @@ var fair = []error{
 	core.ErrNotFound, core.ErrNotConnected, core.ErrDisabled, core.ErrConflict, core.ErrProvider, core.ErrSession,
 	core.ErrExternalID,     // the account is connected already
 	core.ErrSessionExpired, // time went on
-	errFault,
+	errFault, storage.ErrUnavailable,
 }
 
 // soak does random work until its time is over.
