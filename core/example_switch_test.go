@@ -30,7 +30,7 @@ func ExampleEngine_DisableUser() {
 	fmt.Println("enabled:", err == nil)
 	// Output:
 	// disabled: true
-	// This account is switched off. Ask whoever manages the connected accounts.
+	// This account, or whoever it belongs to, is switched off. Ask whoever manages the connected accounts.
 	// it stays VALID
 	// enabled: true
 }
