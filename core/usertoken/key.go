@@ -52,6 +52,9 @@ func algorithm(public crypto.PublicKey) (jwt.SigningMethod, error) {
 		if key == nil || key.Curve != elliptic.P256() {
 			return nil, errors.New("is an EC key on another curve: use P-256")
 		}
+		if key.X == nil || key.Y == nil { //nolint:staticcheck // there is no other way to tell a key without a point, on which ECDH panics
+			return nil, errors.New("is an EC key without a point")
+		}
 		if _, err := key.ECDH(); err != nil {
 			return nil, errors.New("is an EC key whose point is not on P-256")
 		}

@@ -49,7 +49,8 @@ type Options struct {
 }
 
 // Verifier verifies user tokens of one project. It is immutable but for what it remembers, and may be used concurrently.
-// One without keys and issuers refuses every token.
+// One without keys and issuers refuses every token. Whoever lets a project change its keys has to notice within 5 seconds
+// and make a new Verifier (security 13).
 type Verifier struct {
 	opts    Options
 	keys    []candidate
@@ -131,7 +132,8 @@ func (v *Verifier) addKey(key Key) error {
 }
 
 // Verify returns what a token says, if it is one for this project and valid now. It may fetch the keys of the token's
-// issuer, and waits for that no longer than ctx. Errors are ErrToken, of which ErrExpired is one, and ErrUnavailable.
+// issuer, and waits for that no longer than ctx. Errors are ErrToken, of which ErrExpired is one, and ErrUnavailable, which
+// wraps the error of ctx where that ended first.
 func (v *Verifier) Verify(ctx context.Context, token string) (*Claims, error) {
 	if len(token) > maxToken {
 		return nil, refuse("it has %d bytes, at most %d are allowed", len(token), maxToken)
