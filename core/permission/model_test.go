@@ -117,15 +117,9 @@ func granted(key string, value any) []permission.Permission {
 	return all
 }
 
-// model answers as the text of the design does, on the document itself: the most specific scope that there is, level by
-// level.
-func model(document map[string]any, person string, p permission.Permission, t permission.Target) bool {
-	if (t.Level == permission.LevelUser) != (p == permission.UserWrite) {
-		return false
-	}
-	if t.Level == permission.LevelConfiguration && (p == permission.CredentialWrite || p == permission.CredentialToken) {
-		return false
-	}
+// model returns what is allowed for a target, as the text of the design says it, from the document itself: by the most
+// specific scope that there is, level by level.
+func model(document map[string]any, person string, t permission.Target) []permission.Permission {
 	candidates := [][]string{{"integration:*"}}
 	if t.Level >= permission.LevelIntegration {
 		candidates = [][]string{{"integration:" + t.Integration, "integration:*"}}
@@ -144,16 +138,27 @@ func model(document map[string]any, person string, p permission.Permission, t pe
 	for _, keys := range candidates {
 		i := slices.IndexFunc(keys, func(key string) bool { _, ok := object[key]; return ok })
 		if i < 0 {
-			return false
+			return nil
 		}
 		value := object[keys[i]]
 		inner, isObject := value.(map[string]any)
 		if !isObject {
-			return slices.Contains(granted(keys[i], value), p)
+			return slices.DeleteFunc(granted(keys[i], value), func(p permission.Permission) bool { return !meaningful(p, t.Level) })
 		}
 		object = inner
 	}
-	return false
+	return nil
+}
+
+// meaningful reports whether there is something that p could allow at a level.
+func meaningful(p permission.Permission, level permission.Level) bool {
+	switch p {
+	case permission.UserWrite:
+		return level == permission.LevelUser
+	case permission.CredentialWrite, permission.CredentialToken:
+		return level == permission.LevelIntegration || level == permission.LevelCredential
+	}
+	return level != permission.LevelUser
 }
 
 // named reports whether a document names credential:token anywhere.
@@ -181,37 +186,43 @@ func checkSet(t testing.TB, document map[string]any, person string) {
 	t.Helper()
 	set := parseMap(t, document).For(person)
 	tokens := named(document)
+	type reach struct {
+		p  permission.Permission
+		in string            // an integration, "" for all
+		at permission.Target // a credential
+	}
+	reached := map[reach]bool{}
+	for i, target := range everyTarget {
+		want := model(document, person, target)
+		for _, p := range everyPermission {
+			allowed := slices.Contains(want, p)
+			if got := set.Allows(p, target); got != allowed {
+				t.Fatalf("Allows(%s, %+v) of %s for %q = %t, want %t", p, target, pretty(document), person, got, allowed)
+			}
+			if (i+len(p))%8 == 0 { // Explain takes its time
+				if why := set.Explain(p, target); why.Allowed != allowed || why.Reason == "" {
+					t.Fatalf("Explain(%s, %+v) of %s for %q = %v, Allows = %t", p, target, pretty(document), person, why, allowed)
+				}
+			}
+			if allowed && p == permission.CredentialToken && !tokens {
+				t.Fatalf("%s is allowed for %+v, but %s does not name it", p, target, pretty(document))
+			}
+			if allowed {
+				credential := target
+				credential.Configuration, credential.Level = "", permission.LevelCredential
+				reached[reach{p: p}], reached[reach{p: p, in: target.Integration}], reached[reach{p: p, at: credential}] = true, true, true
+			}
+		}
+	}
 	for _, p := range everyPermission {
-		any, in := false, map[string]bool{}
-		within := map[permission.Target]bool{}
-		for _, target := range everyTarget {
-			want := model(document, person, p, target)
-			if got := set.Allows(p, target); got != want {
-				t.Fatalf("Allows(%s, %+v) of %v for %q = %t, want %t", p, target, document, person, got, want)
-			}
-			if why := set.Explain(p, target); why.Allowed != want || why.Reason == "" {
-				t.Fatalf("Explain(%s, %+v) of %v for %q = %v, Allows = %t", p, target, document, person, why, want)
-			}
-			if want && p == permission.CredentialToken && !tokens {
-				t.Fatalf("%s is allowed for %+v, but %v does not name it", p, target, document)
-			}
-			if want {
-				any, in[target.Integration] = true, true
-				target.Configuration, target.Level = "", permission.LevelCredential
-				within[target] = true
-			}
-		}
-		if got := set.Any(p, ""); got != any {
-			t.Fatalf("Any(%s) of %v for %q = %t, want %t", p, document, person, got, any)
-		}
-		for _, name := range names {
-			if got := set.Any(p, name); got != in[name] {
-				t.Fatalf("Any(%s, %s) of %v for %q = %t, want %t", p, name, document, person, got, in[name])
+		for _, name := range append([]string{""}, names...) {
+			if got, want := set.Any(p, name), reached[reach{p: p, in: name}]; got != want {
+				t.Fatalf("Any(%s, %q) of %s for %q = %t, want %t", p, name, pretty(document), person, got, want)
 			}
 		}
 		for _, target := range everyTarget {
-			if target.Level == permission.LevelCredential && set.Reaches(p, target) != within[target] {
-				t.Fatalf("Reaches(%s, %+v) of %v for %q = %t, want %t", p, target, document, person, !within[target], within[target])
+			if got, want := set.Reaches(p, target), reached[reach{p: p, at: target}]; target.Level == permission.LevelCredential && got != want {
+				t.Fatalf("Reaches(%s, %+v) of %s for %q = %t, want %t", p, target, pretty(document), person, got, want)
 			}
 		}
 	}
@@ -220,7 +231,7 @@ func checkSet(t testing.TB, document map[string]any, person string) {
 // Documents at random: Set, Explain, Any and Reaches say what the model does, and the canonical form says the same.
 func TestSet_Model(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(60) {
+	for seed := range uint64(24) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		document := randomObject(r, "")
 		for _, person := range []string{"", "ada"} {
@@ -245,11 +256,15 @@ func checkCanonical(t testing.TB, set *permission.Set) {
 		t.Fatalf("canonical form of the canonical form = %s, want %s", got, canonical)
 	}
 	set, again = set.For("ada"), again.For("ada")
-	for _, p := range everyPermission {
-		for _, target := range everyTarget {
-			if got, want := again.Explain(p, target), set.Explain(p, target); got != want {
-				t.Fatalf("after a round trip of %s: Explain(%s, %+v) = %v, want %v", canonical, p, target, got, want)
+	for i, target := range everyTarget {
+		for _, p := range everyPermission {
+			if got, want := again.Allows(p, target), set.Allows(p, target); got != want {
+				t.Fatalf("after a round trip of %s: Allows(%s, %+v) = %t, want %t", canonical, p, target, got, want)
 			}
+		}
+		p := everyPermission[i%len(everyPermission)]
+		if got, want := again.Explain(p, target), set.Explain(p, target); got != want {
+			t.Fatalf("after a round trip of %s: Explain(%s, %+v) = %v, want %v", canonical, p, target, got, want)
 		}
 	}
 }
@@ -324,7 +339,7 @@ func checkNarrow(t testing.TB, r *rand.Rand, person string) {
 	t.Helper()
 	document := randomObject(r, "")
 	before := parseMap(t, document).For(person)
-	for range 8 {
+	for range 5 {
 		narrower := narrow(r, "", document)
 		after := parseMap(t, narrower).For(person)
 		for _, p := range everyPermission {
