@@ -12,7 +12,7 @@
 //
 //   - true: every permission that the scope accepts, but never credential:token, which is granted by name only;
 //   - a list of permissions: exactly these;
-//   - false or an empty list: nothing;
+//   - false, an empty list or an empty object: nothing;
 //   - an object of narrower scopes: to the scope itself it grants nothing.
 //
 // Scopes stand inside each other, in three levels and no other way, from broad to specific:

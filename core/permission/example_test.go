@@ -23,11 +23,11 @@ func Example() {
 	own := permission.Target{
 		Level: permission.LevelCredential, Integration: "slack", Credential: "019a3c1e-7f00-7000-8000-000000000001", Owner: "ada",
 	}
-	shared, new := own, own
+	shared, fresh := own, own
 	shared.Owner, shared.ExternalID = "bob", "team"
-	new.Credential = "" // it is about to be connected
+	fresh.Credential = "" // it is about to be connected
 
-	fmt.Println(set.Allows(permission.Workflow, own), set.Allows(permission.Workflow, shared), set.Allows(permission.CredentialWrite, new))
+	fmt.Println(set.Allows(permission.Workflow, own), set.Allows(permission.Workflow, shared), set.Allows(permission.CredentialWrite, fresh))
 	fmt.Println(set.Explain(permission.Workflow, shared))
 	fmt.Println(set.Explain(permission.CredentialToken, own))
 	// Output:

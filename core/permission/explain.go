@@ -73,7 +73,7 @@ func (n *node) grant(p Permission, level Level) string {
 // denial says why a scope, which decides, does not grant p.
 func (n *node) denial(p Permission, t *Target, person string) string {
 	switch {
-	case n.nested && n.level >= t.Level, n.nested && t.Level == LevelUser:
+	case n.nested && n.level >= t.Level:
 		return fmt.Sprintf("it holds narrower scopes only, and grants nothing to the %s itself", t.Level)
 	case n.nested && n.level == LevelIntegration && person == "" && n.child(byOwner, "") != nil:
 		return "it holds narrower scopes only, and none of them matches; credential:owner matches nothing, since no person is known"

@@ -48,7 +48,7 @@ func (n *node) match(f form, t *Target, person string) *node {
 	case f == byExternalID && n.level == LevelCredential:
 		id = t.Configuration
 	}
-	if f >= byExternalID && id == "" {
+	if f >= byExternalID && id == "" { // the target has none, and no scope has an empty one
 		return nil
 	}
 	return n.child(f, id)

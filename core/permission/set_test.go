@@ -301,7 +301,7 @@ func TestSet_Explain(t *testing.T) {
 		t      permission.Target
 		want   string
 	}{
-		{"a list", byOwner, "ada", permission.Proxy, account("mail", one, "", "ada"),
+		{"true", byOwner, "ada", permission.Proxy, account("mail", one, "", "ada"),
 			"allowed by integration:* > credential:owner: it grants everything but credential:token"},
 		{"a name", label, "", permission.CredentialWrite, account("slack", "", "work", ""),
 			"allowed by integration:slack > credential:ext:work: it names credential:write"},
