@@ -360,6 +360,14 @@ func checkNarrow(t testing.TB, r *rand.Rand, person string) {
 	}
 }
 
+// Narrowing never widens, in as many documents as it takes to meet scopes of all forms side by side.
+func TestSet_Narrow(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(200) {
+		checkNarrow(t, rand.New(rand.NewPCG(seed, 3)), "ada")
+	}
+}
+
 func pretty(document any) string {
 	text, err := json.Marshal(document)
 	if err != nil {
