@@ -322,8 +322,7 @@ func takeOver(r *rand.Rand, key string, object map[string]any) {
 	if _, stands := object[added]; stands || strings.HasSuffix(added, ":*") {
 		return
 	}
-	most, _ := object[inside[0]].(any)
-	allowed := granted(inside[0], most) // nothing where it is an object or absent
+	allowed := granted(inside[0], object[inside[0]]) // nothing where it is an object or absent
 	for _, other := range inside[1:i] {
 		sameForm := strings.Contains(other, ":ext:") && strings.Contains(added, ":ext:") || strings.HasPrefix(other, "integration:") ||
 			strings.HasSuffix(other, one) && strings.HasSuffix(added, two)
