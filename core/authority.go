@@ -3,6 +3,8 @@ package core
 import (
 	"bytes"
 	"fmt"
+
+	"github.com/polycred/polycred/core/permission"
 )
 
 // action is something that a handle does to an account.
@@ -29,6 +31,10 @@ type subject struct {
 type authority struct {
 	raw []byte // as a session keeps it
 	may func(action, *subject) bool
+
+	user   bool                                                    // whether it may change what is stored of the connected user: User.UpdateMeta
+	any    func(p permission.Permission, integration string) bool  // User.May
+	grants func(p permission.Permission, credential *subject) bool // User.Authorize
 }
 
 // may reports whether the handle may do that.
@@ -71,10 +77,7 @@ func (e *Engine) actor(r *sessionRecord) (*User, error) {
 	if len(r.Authority) == 0 {
 		return u, nil
 	}
-	if e.authorities == nil {
-		return nil, fmt.Errorf("connect session %s: %w", r.ID, ErrPermission)
-	}
-	narrowed, err := e.authorities(r.Authority)
+	narrowed, err := e.authorities(r.Authority, r.Owner)
 	if err != nil || narrowed == nil {
 		return nil, fmt.Errorf("connect session %s: %w: %v", r.ID, ErrPermission, err)
 	}

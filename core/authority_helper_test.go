@@ -21,7 +21,7 @@ const (
 // gate is a world with narrowed handles. Accounts are those of user "acme" unless a test says otherwise.
 type gate struct {
 	*world
-	policies *core.Policies
+	policies *core.NamedPolicies
 }
 
 // newGate opens an engine whose integrations, calendar with OAuth and mail with keys, have settings and a setup.
@@ -33,7 +33,7 @@ func newGate(t *testing.T, store storage.Store, change func(*core.Options)) *gat
 			change(o)
 		}
 	})
-	g := &gate{w, w.engine.Policies()}
+	g := &gate{w, w.engine.NamedPolicies()}
 	inputs := func(in *core.Integration) {
 		in.Settings = []input.Input{{ID: "folder", Type: input.Text}, {ID: "secret", Type: input.Password}}
 		in.Setup = []input.Input{{ID: "site", Type: input.Text}, {ID: "pin", Type: input.Password}}

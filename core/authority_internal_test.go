@@ -24,37 +24,37 @@ type Thing struct{ Integration, Credential, ExternalID, Owner, Configuration str
 // May is what a narrowed handle may do.
 type May func(a Action, to Thing) bool
 
-// Policies are authorities by name, standing for those of user tokens: a handle and the sessions that it begins keep the
+// NamedPolicies are authorities by name, standing for those of user tokens: a handle and the sessions that it begins keep the
 // name, and may what it means at the moment. A name that means nothing cannot be decoded.
-type Policies struct {
+type NamedPolicies struct {
 	mu    sync.Mutex // guards named
 	named map[string]May
 }
 
-// Policies makes the engine read the authority of connect sessions from the policies that it returns.
-func (e *Engine) Policies() *Policies {
-	p := &Policies{named: map[string]May{}}
+// NamedPolicies makes the engine read the authority of connect sessions from the policies that it returns.
+func (e *Engine) NamedPolicies() *NamedPolicies {
+	p := &NamedPolicies{named: map[string]May{}}
 	e.authorities = p.decode
 	return p
 }
 
 var errUndecodable = errors.New("no such policy")
 
-func (p *Policies) decode(raw []byte) (*authority, error) {
+func (p *NamedPolicies) decode(raw []byte, _ string) (*authority, error) {
 	if _, ok := p.of(string(raw)); !ok {
 		return nil, errUndecodable
 	}
 	return p.authority(string(raw)), nil
 }
 
-func (p *Policies) of(name string) (May, bool) {
+func (p *NamedPolicies) of(name string) (May, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	may, ok := p.named[name]
 	return may, ok
 }
 
-func (p *Policies) authority(name string) *authority {
+func (p *NamedPolicies) authority(name string) *authority {
 	return &authority{raw: []byte(name), may: func(a action, s *subject) bool {
 		may, ok := p.of(name)
 		return ok && may(a, Thing{s.integration, s.credential, s.externalID, s.owner, s.configuration})
@@ -62,7 +62,7 @@ func (p *Policies) authority(name string) *authority {
 }
 
 // Set says what a name means from now on; nil: nothing.
-func (p *Policies) Set(name string, may May) {
+func (p *NamedPolicies) Set(name string, may May) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.named[name] = may; may == nil {
@@ -71,7 +71,7 @@ func (p *Policies) Set(name string, may May) {
 }
 
 // Narrow returns what a user token with that policy would give: a handle of the same user and person.
-func (p *Policies) Narrow(u *User, name, tokenID string) *User {
+func (p *NamedPolicies) Narrow(u *User, name, tokenID string) *User {
 	narrow := *u
 	narrow.authority, narrow.tokenID = p.authority(name), tokenID
 	return &narrow

@@ -211,8 +211,8 @@ func (e *Engine) finish(ctx context.Context, record *sessionRecord, rev storage.
 		g.session = key
 		var connected credentialRecord
 		connected, err = e.commit(ctx, g, func(tx *sealed.Tx, credential string) {
-			record.Phase, record.Credential = sessionDone, credential
-			e.tables.sessions.Put(tx, record, rev, key)
+			record.Credential = credential
+			e.closeSession(tx, record, rev, key)
 		})
 		if err == nil {
 			result.Credential = connected.public(record.User)
@@ -223,9 +223,9 @@ func (e *Engine) finish(ctx context.Context, record *sessionRecord, rev storage.
 	// What used the time up must not keep the outcome from being written.
 	ctx, cancelWrite := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancelWrite()
-	record.Phase, record.Credential, record.Code, record.Text = sessionDone, "", codeOf(err), err.Error()
+	record.Credential, record.Code, record.Text = "", codeOf(err), err.Error()
 	tx := e.db.Begin(ctx)
-	e.tables.sessions.Put(tx, record, rev, key)
+	e.closeSession(tx, record, rev, key)
 	if by == nil {
 		by = &User{e: e, id: record.User, person: record.Owner, tokenID: record.TokenID}
 	}

@@ -65,14 +65,25 @@ type transport struct {
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	record, p, err := t.prepare(req)
 	if err != nil {
-		if req.Body != nil {
-			_ = req.Body.Close() // http.RoundTripper: also on errors. Once it is sent, that is for who sends it.
-		}
-		return nil, err
+		return nil, unsent(req, err)
 	}
-	ctx, e := req.Context(), t.u.e
-	t.u.used(ctx, record.Integration, record.ID, "client")
-	e.telemetry.Issued(ctx, record.Integration, telemetry.UseClient)
+	t.u.used(req.Context(), record.Integration, record.ID, "client")
+	t.u.e.telemetry.Issued(req.Context(), record.Integration, telemetry.UseClient)
+	return t.u.exchange(req, record, p)
+}
+
+// unsent is why a request was not sent. Its body is closed then too, as http.RoundTripper promises; once it is sent, that is
+// for who sends it.
+func unsent(req *http.Request, err error) error {
+	if req.Body != nil {
+		_ = req.Body.Close()
+	}
+	return err
+}
+
+// exchange sends a request as an account, and once more where the provider refused a token that could be replaced.
+func (u *User) exchange(req *http.Request, record tokenRecord, p *provider) (*http.Response, error) {
+	ctx, e := req.Context(), u.e
 	resp, err := e.send(p, req, req.Body, &record)
 	if err != nil || p.OAuth2 == nil {
 		return resp, err
@@ -81,9 +92,9 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	var ok bool
 	switch resp.StatusCode {
 	case http.StatusUnauthorized:
-		renewed, ok = e.forceRefresh(ctx, t.u.id, &record, p)
+		renewed, ok = e.forceRefresh(ctx, u.id, &record, p)
 	case http.StatusForbidden: // no reason to refresh, but the token may have been replaced under the request
-		renewed, ok = e.replaced(ctx, t.u.id, &record)
+		renewed, ok = e.replaced(ctx, u.id, &record)
 	}
 	if !ok || renewed.Generation != record.Generation { // what began as one account does not go on as another
 		return resp, nil
@@ -110,25 +121,32 @@ func (t *transport) prepare(req *http.Request) (tokenRecord, *provider, error) {
 	if err != nil {
 		return record, nil, err
 	}
-	p, err := t.u.e.providerOf(req.Context(), &record)
-	if err != nil {
-		return record, nil, err
-	}
-	if err := p.allows(req, record.Variables); err != nil {
-		return record, nil, err
-	}
-	if record, err = t.u.freshen(req.Context(), record); err != nil {
-		return record, nil, err
-	}
-	// The account may have been connected anew, at other hosts.
-	if p, err = t.u.e.providerOf(req.Context(), &record); err == nil {
-		err = p.allows(req, record.Variables)
-	}
+	record, p, err := t.u.ready(req, record)
 	if err == nil && req.Response != nil && req.Response.Request != nil {
 		begun, ok := req.Response.Request.Context().Value(generationKey{}).(uint64)
 		if ok && begun != record.Generation {
 			err = fmt.Errorf("request with an account of %s: %w: another account was connected before the redirect", p.Name, ErrConflict)
 		}
+	}
+	return record, p, err
+}
+
+// ready returns a token that is good, in place of one that was read, and the integration to send a request with, if it may
+// be sent.
+func (u *User) ready(req *http.Request, record tokenRecord) (tokenRecord, *provider, error) {
+	p, err := u.e.providerOf(req.Context(), &record)
+	if err == nil {
+		err = p.allows(req, record.Variables)
+	}
+	if err != nil {
+		return record, nil, err
+	}
+	if record, err = u.freshen(req.Context(), record); err != nil {
+		return record, nil, err
+	}
+	// The account may have been connected anew, at other hosts.
+	if p, err = u.e.providerOf(req.Context(), &record); err == nil {
+		err = p.allows(req, record.Variables)
 	}
 	return record, p, err
 }
@@ -158,6 +176,7 @@ func (e *Engine) send(p *provider, req *http.Request, body io.ReadCloser, record
 		out.Header = http.Header{}
 	}
 	p.inject(out, record.AccessToken)
+	p.setHeaders(out.Header, record.Variables)
 	resp, err := e.out.RoundTrip(out)
 	if err != nil {
 		span.Result(string(FailureTransient))

@@ -175,13 +175,19 @@ func (u *User) connectOutcome(ctx context.Context, handle string) (*ConnectResul
 	case record.User != u.id: // as if it were unknown (security 11)
 		return nil, errNoSession
 	}
+	return u.outcomeOf(ctx, &record)
+}
+
+// outcomeOf tells what came of a session of the user.
+func (u *User) outcomeOf(ctx context.Context, record *sessionRecord) (*ConnectResult, error) {
 	result := &ConnectResult{User: record.User, ReturnURL: record.ReturnURL, Replayed: true}
 	switch {
 	case record.Phase == sessionDone:
-		if !u.began(&record) { // the text of an error may name what only the other handle sees
+		if !u.began(record) { // the text of an error may name what only the other handle sees
 			record.Text = record.Code
 		}
-		if err = u.e.replay(ctx, &record, result); err == nil {
+		err := u.e.replay(ctx, record, result)
+		if err == nil {
 			err = u.onlySeen(ctx, result)
 		}
 		return result, err

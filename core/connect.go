@@ -40,6 +40,9 @@ type ConnectInput struct {
 	// to be registered there, and is one of Options.RedirectURLs. That page passes the code to User.CompleteConnect. A
 	// session with one supersedes those before of the same user, person, integration and URL.
 	RedirectURL string
+	// PollingKey is a text of the caller's choice under which the same user can ask what came of the session, see
+	// User.ConnectOutcomeOf: at most 255 bytes. It is no secret, and opens nothing to anybody else. Empty means none.
+	PollingKey string
 	// Variables are values for the integration's Variables, such as the subdomain of the person's workspace. An account
 	// that is authorised anew keeps its own for those that are not given here; only a new one gets the defaults.
 	Variables map[string]string
@@ -63,7 +66,7 @@ type ConnectSession struct {
 //
 // Errors: InputError, ErrNotFound for the integration or Into, ErrDeleting, ErrDisabled for a user who is, and what the
 // rules say of the accounts there are: ErrAlreadyConnected, AmbiguousError, ErrExternalID; ErrMisconfigured when the
-// integration has no client secret; ErrPermission, ErrHiddenConflict. The rules are applied again when the account answers.
+// integration has no client secret; ErrPermission, ErrHiddenConflict; ErrTooMany where Options.OpenSessions wait. The rules are applied again when the account answers.
 func (u *User) Connect(ctx context.Context, in ConnectInput) (*ConnectSession, error) {
 	session, err := u.connect(ctx, in)
 	if err != nil {
@@ -102,8 +105,13 @@ func (u *User) newSession(ctx context.Context, p *provider, in ConnectInput) (*s
 		return nil, invalid("callbackUrl", "is not set: OAuth needs Options.CallbackURL")
 	case in.RedirectURL != "" && !slices.Contains(e.opts.RedirectURLs, in.RedirectURL):
 		return nil, invalid("redirectUrl", "is none of Options.RedirectURLs")
+	case len(in.PollingKey) > maxExternalID:
+		return nil, invalid("pollingKey", fmt.Sprintf("has more than %d bytes", maxExternalID))
 	case in.ReturnURL != "" && !slices.Contains(e.opts.ReturnURLs, in.ReturnURL):
 		return nil, invalid("returnUrl", "is none of Options.ReturnURLs")
+	}
+	if err := e.mayWait(ctx, u.id); err != nil {
+		return nil, err
 	}
 	if _, err := e.clientSecrets(ctx, p, "authorize"); err != nil {
 		return nil, err
@@ -134,6 +142,9 @@ func (u *User) newSession(ctx context.Context, p *provider, in ConnectInput) (*s
 	}
 	if p.OAuth2.PKCE != PKCERefused {
 		record.Verifier = crypto.NewSecret(oauth2.GenerateVerifier())
+	}
+	if in.PollingKey != "" {
+		record.PollingKey = pollingKey(in.PollingKey)
 	}
 	if in.Browser != "" {
 		record.Phase, record.Browser = sessionOpen, digest("browser", in.Browser)

@@ -21,6 +21,8 @@ type ConnectedUser struct {
 	Disabled bool `json:"disabled,omitempty"`
 	// Deleting says that Engine.DeleteUser began to remove them and did not get to its end yet.
 	Deleting bool `json:"deleting,omitempty"`
+	// Meta is what the application, and the user's browser, have stored of them: see User.UpdateMeta.
+	Meta map[string]any `json:"meta"`
 }
 
 // ConnectedUser returns what is known of a user. Errors: InputError, ErrNotFound for one that has, and had, no account
@@ -30,7 +32,9 @@ func (e *Engine) ConnectedUser(ctx context.Context, user string) (ConnectedUser,
 	if err != nil {
 		return ConnectedUser{}, fmt.Errorf("connected user %s: %w", clip(user), err)
 	}
-	return ConnectedUser{ID: user, Created: record.Created.time(), Disabled: record.Disabled, Deleting: record.Deleting}, nil
+	return ConnectedUser{
+		ID: user, Created: record.Created.time(), Disabled: record.Disabled, Deleting: record.Deleting, Meta: shownMeta(record.Meta),
+	}, nil
 }
 
 func (e *Engine) connectedUser(ctx context.Context, user string) (userRecord, error) {

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/polycred/polycred/core/internal/access"
 	"github.com/polycred/polycred/core/internal/egress"
 	"github.com/polycred/polycred/core/internal/job"
 	"github.com/polycred/polycred/core/internal/kernel"
@@ -56,8 +57,9 @@ type Engine struct {
 
 	quarantined bool
 	exclusive   bool // no other process has the store open
-	// authorities reads what a connect session keeps of an authority; nil refuses such sessions.
-	authorities func(raw []byte) (*authority, error)
+	door        *access.Door
+	// authorities reads what a connect session keeps of an authority, for a person: decodeAuthority, but for tests.
+	authorities func(raw []byte, person string) (*authority, error)
 
 	telemetry *telemetry.Instruments
 	unobserve func() // ends that metrics ask for unsaved tokens
@@ -118,7 +120,13 @@ func Open(ctx context.Context, store storage.Store, keks crypto.KEKs, o *Options
 	e := &Engine{opts: opts, store: store, db: db, log: opts.Logger, out: out, boot: cmp.Or(opts.boot, boot), tables: newTables(db, opts.Now)}
 	e.by = binary.BigEndian.Uint64(digest("boot", e.boot))
 	e.telemetry, e.unobserve = measured, func() {}
-	e.kernel = kernel.New(db, e.now, e.log)
+	e.kernel, e.authorities = kernel.New(db, e.now, e.log), decodeAuthority
+	if e.door, err = access.New(e.kernel, access.Options{
+		Transport: out, PlainHTTP: opts.PrivateHosts, MaxLifetime: opts.TokenLifetime, TTL: cacheTTL,
+	}); err != nil {
+		out.Close()
+		return nil, fmt.Errorf("open engine: %w", invalid("privateHosts", err.Error()))
+	}
 	exclusive, ok := store.(storage.Exclusive)
 	e.exclusive = ok && exclusive.Exclusive()
 	if !e.exclusive { // one that no other process can have open lies in this one: it does not go away

@@ -68,7 +68,8 @@ type EventKind string
 //   - credential.… are by the user, and set User, Integration, Credential and Revision, the account's;
 //   - configuration.… are by the user, and set Configuration too; Revision is the configuration's;
 //   - user.… are by the operator, and set User;
-//   - integration.… and client_secret.set are by the operator, and set Integration.
+//   - integration.… and client_secret.set are by the operator, and set Integration;
+//   - signing_key.…, token_issuer.… and policy.… are by the operator, about the project.
 //
 // All other fields stay empty. Result is "ok" where nothing else is said. Details are those named, each missing where there
 // is nothing to say.
@@ -112,7 +113,7 @@ const (
 	// cannot be revoked and has to run out.
 	EventRevoked EventKind = "credential.revoked"
 	// EventUsed sums up how often somebody with a name (Actor has a person or a token id) used a credential. Cause: "token"
-	// (it was taken out) or "client" (requests were sent). Details: "count", "first" and "last" (RFC 3339). At most one a
+	// (it was taken out), "client" (requests were sent) or "proxy" (requests were sent over HTTP). Details: "count", "first" and "last" (RFC 3339). At most one a
 	// minute for each actor, credential and cause. What a program does on its own behalf is not counted. No Revision.
 	EventUsed EventKind = "credential.used"
 	// EventConnectFailed: a connect session ended without an account; one that nobody finishes in time is not told. Actor:
@@ -140,6 +141,21 @@ const (
 	EventIntegrationDeleted EventKind = "integration.deleted"
 	// EventClientSecretSet: the client secrets were replaced. Cause: "request". Details: "count", how many secrets live now.
 	EventClientSecretSet EventKind = "client_secret.set"
+	// EventSigningKeyAdded, EventSigningKeyRevoked: a key of user tokens lives from now on, or no more. These and the next four
+	// are by the operator, about the project; nothing beside Details is set. Cause: "request". Details: "key", its id.
+	EventSigningKeyAdded   EventKind = "signing_key.added"
+	EventSigningKeyRevoked EventKind = "signing_key.revoked"
+	// EventTokenIssuerSet, EventTokenIssuerDeleted: an issuer of user tokens was declared or changed, or is gone. Cause:
+	// "request". Details: "issuer", its name.
+	EventTokenIssuerSet     EventKind = "token_issuer.set"
+	EventTokenIssuerDeleted EventKind = "token_issuer.deleted"
+	// EventPolicySet, EventPolicyDeleted: a policy was declared or changed, or is gone. Cause: "request". Details: "policy",
+	// its name.
+	EventPolicySet     EventKind = "policy.set"
+	EventPolicyDeleted EventKind = "policy.deleted"
+	// EventUserUpdated: what is stored of a connected user (User.UpdateMeta) was changed, by the user. Cause: "request". Details: "meta", the names
+	// of what changed, separated by commas.
+	EventUserUpdated EventKind = "user.updated"
 	// EventDisabled, EventEnabled: it was switched off, or on again, by the program. Cause: "request".
 	EventDisabled EventKind = "credential.disabled"
 	EventEnabled  EventKind = "credential.enabled"
@@ -297,4 +313,9 @@ func (e *Engine) tellOperator(tx *sealed.Tx, kind EventKind, cause, integration 
 	e.kernel.Emit(tx, kernel.Event{
 		Kind: string(kind), Actor: string(ActorOperator), Integration: integration, Cause: cause, Result: resultOK, Details: details,
 	})
+}
+
+// operator is the event of what an operator declared about user tokens.
+func (e *Engine) operator(kind EventKind, details map[string]string) kernel.Event {
+	return kernel.Event{Kind: string(kind), Actor: string(ActorOperator), Cause: "request", Result: resultOK, Details: details}
 }

@@ -43,6 +43,18 @@ type Integration struct {
 	// Options.PrivateHosts. Empty means none.
 	AllowedHosts []string `json:"allowedHosts,omitempty" cbor:"6,keyasint,omitempty"`
 
+	// APIURL is where requests go that name a path only, as those of the Proxy API: "https://api.example.com/v1",
+	// "{instance_url}/services". It may contain variables in host and path, and its host has to be one of AllowedHosts. Empty
+	// means the first of AllowedHosts that stands for one host whatever the account is, if there is one.
+	APIURL string `json:"apiUrl,omitempty" cbor:"15,keyasint,omitempty"`
+	// Headers are set in every request with an account of this integration: "Notion-Version": "2022-06-28". Values may contain
+	// variables in braces. A header that polycred itself sets or takes away cannot be named.
+	Headers map[string]string `json:"headers,omitempty" cbor:"16,keyasint,omitempty"`
+	// PickerTokens gives the account's access token to the user's browser where a provider's file picker asks for it
+	// (getIntegrationAccount with includeAccountAuth, security 16): a token that may use an account this way can then do
+	// whatever the access token can. False gives none.
+	PickerTokens bool `json:"pickerTokens,omitempty" cbor:"17,keyasint,omitempty"`
+
 	// Variables are the names that URLs and hosts may contain in braces, and what their values must look like. A person
 	// gives them when connecting (ConnectInput.Variables).
 	Variables map[string]Variable `json:"variables,omitempty" cbor:"7,keyasint,omitempty"`

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/polycred/polycred/core/usertoken"
 	"github.com/polycred/polycred/storage"
 )
 
@@ -17,6 +18,8 @@ type outcome struct {
 
 // The order counts: the first that errors.Is finds wins. Codes are stored: they are forever.
 var outcomes = []outcome{
+	{usertoken.ErrUnavailable, "token_issuer", "The service that you sign in with cannot be reached. Try again in a minute."},
+	{usertoken.ErrToken, "token", "You are not signed in, or not any more. Sign in again."},
 	{ErrAlreadyConnected, "already_connected", "An account of this integration is already connected. Manage the connected account, or choose to add another one."},
 	{ErrAmbiguous, "ambiguous", "Several connected accounts fit. Choose which one is meant."},
 	{ErrAccountMismatch, "account_mismatch", "You signed in with another account than the one to reconnect. Try again and sign in with that one."},

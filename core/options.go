@@ -37,6 +37,8 @@ type Options struct {
 	ReturnURLs []string
 	// RedirectURLs are the URLs that ConnectInput.RedirectURL may be, compared exactly. Empty means none.
 	RedirectURLs []string
+	// OpenSessions is how many connect sessions of one user may wait for an answer at a time; 0 means 100.
+	OpenSessions int
 	// ConnectTTL is how long a person may take to connect; 0 means 15 minutes.
 	ConnectTTL time.Duration
 
@@ -59,6 +61,10 @@ type Options struct {
 	// LeaseTTL is how long a process that died keeps work from being taken over by another; 0 means 30 seconds. Stores that
 	// are open in one process at a time do not wait.
 	LeaseTTL time.Duration
+
+	// TokenLifetime is the longest that a user token may live, from when it was signed to when it expires; 0 means 24 hours,
+	// 30 days is the most. Longer ones are refused (Engine.Authenticate).
+	TokenLifetime time.Duration
 
 	// OutageTTL is for stores that can be out of reach, such as PostgreSQL: how long an account that this process has just
 	// used goes on being used while the store cannot be read, from when it was read last. Only its token is, as long as that
@@ -102,6 +108,8 @@ func (o *Options) prepare() (Options, error) {
 	p.ProviderTimeout = cmp.Or(p.ProviderTimeout, 15*time.Second)
 	p.EventRetention = cmp.Or(p.EventRetention, 30*24*time.Hour)
 	p.LeaseTTL = cmp.Or(p.LeaseTTL, 30*time.Second)
+	p.TokenLifetime = cmp.Or(p.TokenLifetime, 24*time.Hour)
+	p.OpenSessions = cmp.Or(p.OpenSessions, 100)
 	p.OutageTTL = cmp.Or(p.OutageTTL, cacheTTL)
 	p.RefreshLimit = cmp.Or(p.RefreshLimit, 8)
 	p.Unselected = cmp.Or(p.Unselected, Refuse)
@@ -146,6 +154,12 @@ func (o *Options) prepare() (Options, error) {
 	}
 	if p.LeaseTTL < time.Second || p.LeaseTTL > time.Hour {
 		return p, invalid("leaseTtl", "must be between a second and an hour, or 0 for 30 seconds")
+	}
+	if p.TokenLifetime < time.Minute || p.TokenLifetime > 30*24*time.Hour {
+		return p, invalid("tokenLifetime", "must be between a minute and 30 days, or 0 for 24 hours")
+	}
+	if p.OpenSessions < 1 || p.OpenSessions > 1000 {
+		return p, invalid("openSessions", "must be between 1 and 1000, or 0 for 100")
 	}
 	if p.OutageTTL > time.Hour {
 		return p, invalid("outageTtl", "must be at most an hour, or 0 for 5 seconds")

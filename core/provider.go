@@ -27,6 +27,8 @@ type provider struct {
 
 	authorization, token, identity, test *endpoint.Template            // nil where there is none
 	revocation                           *endpoint.Template            // the same; it may have the variable client_id
+	api                                  *endpoint.Template            // nil where paths lead nowhere
+	headers                              []header
 	values                               map[string]*endpoint.Template // by variable: to check its value by itself
 	hosts                                *endpoint.Hosts
 	sentHosts                            map[string]*endpoint.Sent // by field: the list of SentHosts, ready for use
@@ -81,6 +83,9 @@ func newProvider(in Integration) (*provider, error) {
 	if p.hosts, err = endpoint.ParseHosts(in.AllowedHosts, vars); err != nil {
 		return nil, invalid("allowedHosts", err.Error())
 	}
+	if err := p.checkAPI(vars); err != nil {
+		return nil, err
+	}
 	if p.Settings, err = input.Check("settings", in.Settings); err != nil {
 		return nil, wrongInput(err)
 	}
@@ -105,7 +110,7 @@ func (e *Engine) newProvider(in Integration) (*provider, error) {
 	}
 	for field, t := range map[string]*endpoint.Template{
 		"oauth2.authorizationUrl": p.authorization, "oauth2.tokenUrl": p.token, "identity.url": p.identity, "apiKey.testUrl": p.test,
-		"oauth2.revocationUrl": p.revocation,
+		"oauth2.revocationUrl": p.revocation, "apiUrl": p.api,
 	} {
 		if t == nil || !strings.HasPrefix(t.String(), "http:") {
 			continue

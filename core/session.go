@@ -64,6 +64,8 @@ type sessionRecord struct {
 	Credential string `cbor:"31,keyasint,omitempty"` // the outcome: a credential, or
 	Code       string `cbor:"32,keyasint,omitempty"` // the code of an error and
 	Text       string `cbor:"33,keyasint,omitempty"` // its text
+
+	PollingKey []byte `cbor:"34,keyasint,omitempty"` // digest, see User.ConnectOutcomeOf; since format 3
 }
 
 // stateOf returns the state parameter of the session that a handle names. The store holds only a digest of the state.
@@ -80,6 +82,10 @@ func (e *Engine) putSession(ctx context.Context, record *sessionRecord, key stri
 		tx := e.db.Begin(ctx)
 		e.tables.sessions.Put(tx, record, 0, key)
 		e.tables.expiries.Mark(tx, record.sweepAt(), key)
+		e.tables.waiting.Mark(tx, record.waitingKey(key)...)
+		if len(record.PollingKey) > 0 {
+			e.tables.polled.Mark(tx, record.User, string(record.PollingKey), key)
+		}
 		if record.Redirect {
 			_, rev, err := e.tables.redirects.Get(ctx, record.redirectKey()...)
 			if err != nil && !errors.Is(err, storage.ErrNotFound) {
@@ -91,6 +97,27 @@ func (e *Engine) putSession(ctx context.Context, record *sessionRecord, key stri
 			return err
 		}
 	}
+}
+
+// waitingKey is where a session counts that has no outcome yet.
+func (r *sessionRecord) waitingKey(key string) []string {
+	return []string{r.User, timeKey(r.Expires.time()), key}
+}
+
+// close adds to tx the outcome of a session, which is in record.
+func (e *Engine) closeSession(tx *sealed.Tx, record *sessionRecord, rev storage.Rev, key string) {
+	record.Phase = sessionDone
+	e.tables.sessions.Put(tx, record, rev, key)
+	e.tables.waiting.Unmark(tx, record.waitingKey(key)...)
+}
+
+// mayWait reports why a user may begin no more sessions, if so: too many of theirs have neither an outcome nor expired.
+func (e *Engine) mayWait(ctx context.Context, user string) error {
+	open, _, err := e.tables.waiting.Scan(ctx, []string{user}, []string{user, timeKey(e.now())}, e.opts.OpenSessions)
+	if err == nil && len(open) >= e.opts.OpenSessions {
+		err = fmt.Errorf("%w: %d connect sessions of the user wait for an answer; finish one, or wait until they expire", ErrTooMany, len(open))
+	}
+	return err
 }
 
 // redirectKey is where the newest session of a redirect URL is noted.
@@ -147,13 +174,17 @@ func (e *Engine) sweepSessions(ctx context.Context) error {
 				swept++
 				continue
 			}
-			_, rev, err := e.tables.sessions.Get(ctx, entry[1])
+			record, rev, err := e.tables.sessions.Get(ctx, entry[1])
 			var corrupt *sealed.CorruptError
 			switch {
 			case errors.As(err, &corrupt): // it stays where it is, and keeps no other one
 				e.log.WarnContext(ctx, "a connect session cannot be read and is never swept", "error", err)
 			case err == nil:
 				e.tables.sessions.Delete(tx, rev, entry[1])
+				e.tables.waiting.Unmark(tx, record.waitingKey(entry[1])...)
+				if len(record.PollingKey) > 0 {
+					e.tables.polled.Unmark(tx, record.User, string(record.PollingKey), entry[1])
+				}
 			case !errors.Is(err, storage.ErrNotFound):
 				return err
 			}

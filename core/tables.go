@@ -39,6 +39,8 @@ type tables struct {
 	byConfig      *sealed.Index // user, configuration id, credential id; not of default configurations
 	grants        *sealed.Index // look-up token of client id and provider account, user, credential id
 	disabledUsers *sealed.Index // user
+	waiting       *sealed.Index // user, when a session expires (sortable), digest of the state; until it has an outcome
+	polled        *sealed.Index // user, digest of a polling key, digest of the state
 
 	refreshes *due.Queue // user, credential id
 	revokes   *due.Queue // id of a revocation
@@ -49,9 +51,9 @@ func newTables(db *sealed.DB, now func() time.Time) tables {
 	return tables{
 		credentials:   credentials,
 		tokens:        sealed.NewView[tokenRecord](credentials),
-		sessions:      sealed.NewTable[sessionRecord](db, sealed.Spec{Tag: 's', Name: "session", Plane: sealed.Tokens, Format: 2}),
+		sessions:      sealed.NewTable[sessionRecord](db, sealed.Spec{Tag: 's', Name: "session", Plane: sealed.Tokens, Format: 3}),
 		boots:         sealed.NewTable[bootRecord](db, sealed.Spec{Tag: 'b', Name: "boot", Plane: sealed.Tokens, Format: 1}),
-		integrations:  sealed.NewTable[integrationRecord](db, sealed.Spec{Tag: 'i', Name: "integration", Plane: sealed.Policy, Format: 2}),
+		integrations:  sealed.NewTable[integrationRecord](db, sealed.Spec{Tag: 'i', Name: "integration", Plane: sealed.Policy, Format: 3}),
 		clientSecrets: sealed.NewTable[clientSecretsRecord](db, sealed.Spec{Tag: 'j', Name: "client secret", Plane: sealed.Policy, Format: 1}),
 		rosters:       sealed.NewTable[rosterRecord](db, sealed.Spec{Tag: 'r', Name: "roster", Plane: sealed.Policy, Format: 1}),
 		claims:        sealed.NewTable[claimRecord](db, sealed.Spec{Tag: 'a', Name: "claim", Plane: sealed.Policy, Format: 1}),
@@ -62,7 +64,7 @@ func newTables(db *sealed.DB, now func() time.Time) tables {
 		passwords:        sealed.NewTable[passwordRecord](db, sealed.Spec{Tag: 'w', Name: "password", Plane: sealed.Tokens, Format: 1}),
 		redirects:        sealed.NewTable[redirectRecord](db, sealed.Spec{Tag: 't', Name: "redirect", Plane: sealed.Tokens, Format: 1}),
 
-		users:       sealed.NewTable[userRecord](db, sealed.Spec{Tag: '1', Name: "user", Plane: sealed.Policy, Format: 1}),
+		users:       sealed.NewTable[userRecord](db, sealed.Spec{Tag: '1', Name: "user", Plane: sealed.Policy, Format: 2}),
 		switches:    sealed.NewTable[switchesRecord](db, sealed.Spec{Tag: '2', Name: "switches", Plane: sealed.Policy, Format: 1}),
 		revocations: revocation.NewTable(db),
 		jobs:        job.NewTable[reportRecord](db),
@@ -73,6 +75,8 @@ func newTables(db *sealed.DB, now func() time.Time) tables {
 		byConfig:      sealed.NewIndex(db, 'f', "configurations by id"),
 		grants:        sealed.NewIndex(db, 'z', "credentials by grant"),
 		disabledUsers: sealed.NewIndex(db, '3', "disabled users"),
+		waiting:       sealed.NewIndex(db, '+', "sessions that wait"),
+		polled:        sealed.NewIndex(db, '=', "sessions by polling key"),
 
 		refreshes: due.New(db, due.Spec{Entries: 'd', Mark: '4', Name: "refresh", Now: now}),
 		revokes:   revocation.NewQueue(db, now),
@@ -128,6 +132,8 @@ type userRecord struct {
 	Created  millis `cbor:"1,keyasint"`
 	Disabled bool   `cbor:"2,keyasint,omitempty"`
 	Deleting bool   `cbor:"3,keyasint,omitempty"` // no more connects: everything of theirs is about to go
+
+	Meta map[string]any `cbor:"4,keyasint,omitempty"` // since format 2
 }
 
 // switchesRecord changes whenever a user is disabled or enabled, so that every process notices.

@@ -37,9 +37,10 @@ type Use int
 const (
 	UseToken  Use = iota // the program took it: User.Token, User.TokenSource
 	UseClient            // it was sent with a request of User.Client
+	UseProxy             // it was sent with a request of User.Upstream
 )
 
-var uses = [...]string{UseToken: "token", UseClient: "client"}
+var uses = [...]string{UseToken: "token", UseClient: "client", UseProxy: "proxy"}
 
 // Class says how a refresh ended.
 type Class string

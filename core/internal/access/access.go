@@ -1,0 +1,198 @@
+// Package access decides who may act as a user: it keeps what an operator declares of that (the keys under which the
+// application signs user tokens, identity providers whose tokens are taken too, named policies), and judges tokens by it.
+//
+// What is declared is used for Options.TTL as it was read, in every process, and then read again: a key that was revoked
+// signs nothing after that, and what was verified under it is forgotten with it.
+package access
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/polycred/polycred/core/internal/kernel"
+	"github.com/polycred/polycred/core/permission"
+	"github.com/polycred/polycred/core/usertoken"
+	"github.com/polycred/polycred/storage"
+	"github.com/polycred/polycred/storage/sealed"
+)
+
+// Limits.
+const (
+	MostKeys     = 20  // signing keys that live at a time: each may have to be tried for a token
+	MostIssuers  = 20  //
+	MostPolicies = 500 // all of them are read together
+)
+
+// Options of a Door.
+type Options struct {
+	Transport   http.RoundTripper // for the key sets of issuers
+	PlainHTTP   []string          // "host:port" that may be asked over plain http
+	MaxLifetime time.Duration     // of a token
+	TTL         time.Duration     // how long what was read is used
+}
+
+// Door judges tokens. It may be used concurrently.
+type Door struct {
+	Keys     *Shelf[Key]
+	Issuers  *Shelf[Issuer]
+	Policies *Shelf[Policy]
+
+	kernel *kernel.Kernel
+	opts   Options
+	sets   *usertoken.KeySets
+
+	mu   sync.Mutex // one at a time reads what is declared
+	seen atomic.Pointer[declared]
+}
+
+// declared is what an operator has declared, as it was read. It does not change.
+type declared struct {
+	revisions []storage.Rev // of keys and issuers: the verifier lives as long as they stay
+	verifier  *usertoken.Verifier
+	policies  map[string]*permission.Policy
+	at        time.Time // by the engine's clock
+	real      time.Time // by one that nobody can stop
+}
+
+// New returns the door of k's store: the sealed tables with the tags '8', '9' and '0'. It panics when one is taken.
+func New(k *kernel.Kernel, o Options) (*Door, error) {
+	sets, err := usertoken.NewKeySets(o.Transport, &usertoken.KeySetsOptions{PlainHTTP: o.PlainHTTP, Now: k.Now})
+	if err != nil {
+		return nil, err
+	}
+	return &Door{
+		Keys:     newShelf[Key](k, sealed.Spec{Tag: '8', Name: "signing key", Plane: sealed.Policy, Format: 1}, MostKeys),
+		Issuers:  newShelf[Issuer](k, sealed.Spec{Tag: '9', Name: "token issuer", Plane: sealed.Policy, Format: 1}, MostIssuers),
+		Policies: newShelf[Policy](k, sealed.Spec{Tag: '0', Name: "policy", Plane: sealed.Policy, Format: 1}, MostPolicies),
+		kernel:   k, opts: o, sets: sets,
+	}, nil
+}
+
+// Visitor is who a token stands for, and what it may do.
+type Visitor struct {
+	User, Person string
+	TokenID      string
+	Permissions  *permission.Set // for the person
+}
+
+// Judge verifies a token. Errors: usertoken.ErrToken (also for a policy that is not there, or that the token cannot fill),
+// usertoken.ErrUnavailable, *permission.Error for a claim that is malformed, and those of the store.
+func (d *Door) Judge(ctx context.Context, token string) (Visitor, error) {
+	known, err := d.declared(ctx)
+	if err != nil {
+		return Visitor{}, err
+	}
+	claims, err := known.verifier.Verify(ctx, token)
+	if err != nil {
+		return Visitor{}, err
+	}
+	set := permission.All()
+	switch {
+	case claims.Policy != "":
+		policy, ok := known.policies[claims.Policy]
+		if !ok {
+			return Visitor{}, fmt.Errorf("%w: it names a policy that there is not", usertoken.ErrToken)
+		}
+		if set, err = policy.Fill(claims.All); err != nil {
+			return Visitor{}, fmt.Errorf("%w: %v", usertoken.ErrToken, err)
+		}
+	case claims.HasPermissions:
+		if set, err = permission.Parse(claims.Permissions); err != nil {
+			return Visitor{}, err
+		}
+	}
+	return Visitor{User: claims.Subject, Person: claims.Person, TokenID: claims.ID, Permissions: set.For(claims.Person)}, nil
+}
+
+// Forget has the next token judged by what is declared then: this process has changed that.
+func (d *Door) Forget() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if seen := d.seen.Load(); seen != nil {
+		stale := *seen
+		stale.at, stale.real = time.Time{}, time.Time{}
+		d.seen.Store(&stale)
+	}
+}
+
+func (d *Door) fresh(seen *declared) bool {
+	age := d.kernel.Now().Sub(seen.at)
+	return age >= 0 && age < d.opts.TTL && time.Since(seen.real) < d.opts.TTL
+}
+
+// declared returns what is declared, read no longer ago than Options.TTL.
+func (d *Door) declared(ctx context.Context) (*declared, error) {
+	if seen := d.seen.Load(); seen != nil && d.fresh(seen) {
+		return seen, nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	seen := d.seen.Load()
+	if seen != nil && d.fresh(seen) { // somebody else has just read it
+		return seen, nil
+	}
+	now, err := d.read(ctx, seen)
+	if err != nil {
+		return nil, fmt.Errorf("read whose tokens are accepted: %w", err)
+	}
+	d.seen.Store(now)
+	return now, nil
+}
+
+func (d *Door) read(ctx context.Context, before *declared) (*declared, error) {
+	now := &declared{at: d.kernel.Now(), real: time.Now(), policies: map[string]*permission.Policy{}}
+	keys, err := d.Keys.All(ctx)
+	if err != nil {
+		return nil, err
+	}
+	issuers, err := d.Issuers.All(ctx)
+	if err != nil {
+		return nil, err
+	}
+	policies, err := d.Policies.All(ctx)
+	if err != nil {
+		return nil, err
+	}
+	keys, issuers = keys[:min(len(keys), MostKeys)], issuers[:min(len(issuers), MostIssuers)] // two may have come at once
+	for _, row := range policies {
+		policy, err := permission.ParsePolicy(row.Value.Document)
+		if err != nil { // it was good when it was declared; tokens that name it are refused, no others
+			d.kernel.Log().ErrorContext(ctx, "a policy does not mean anything any more, so tokens that name it are refused",
+				"policy", row.Value.Name, "error", err)
+			continue
+		}
+		now.policies[row.Value.Name] = policy
+	}
+	o := usertoken.Options{
+		Project: d.kernel.DB().Project(), KeySets: d.sets, MaxLifetime: d.opts.MaxLifetime, Now: d.kernel.Now,
+	}
+	for _, row := range keys {
+		now.revisions = append(now.revisions, row.Rev)
+		public, err := usertoken.ParsePublicKey(row.Value.PublicKey)
+		if err != nil {
+			return nil, &sealed.CorruptError{Table: "signing key", Key: row.Key, Err: err}
+		}
+		o.Keys = append(o.Keys, usertoken.Key{ID: row.Value.ID, Public: public})
+	}
+	now.revisions = append(now.revisions, 0) // no key can pass for an issuer
+	for _, row := range issuers {
+		now.revisions = append(now.revisions, row.Rev)
+		o.Issuers = append(o.Issuers, row.Value.verifies())
+	}
+	if before != nil && slices.Equal(before.revisions, now.revisions) {
+		now.verifier = before.verifier
+		return now, nil
+	}
+	if now.verifier, err = usertoken.New(o); err != nil {
+		return nil, fmt.Errorf("%w: %w", errDeclared, err)
+	}
+	return now, nil
+}
+
+var errDeclared = errors.New("what is declared does not fit together")

@@ -1,0 +1,104 @@
+package access
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/polycred/polycred/core/internal/kernel"
+	"github.com/polycred/polycred/core/usertoken"
+	"github.com/polycred/polycred/storage"
+	"github.com/polycred/polycred/storage/sealed"
+)
+
+// Key is a public key under which the application signs user tokens.
+type Key struct {
+	ID        string `cbor:"1,keyasint"` // usertoken.KeyID, by which it is stored
+	PublicKey string `cbor:"2,keyasint"` // PEM
+	Label     string `cbor:"3,keyasint,omitempty"`
+	Created   int64  `cbor:"4,keyasint"` // milliseconds since 1970 UTC, as all times here
+}
+
+// Issuer is an identity provider whose tokens are taken as user tokens, stored by its name.
+type Issuer struct {
+	Issuer     string   `cbor:"1,keyasint"`
+	Audiences  []string `cbor:"2,keyasint"`
+	KeysURL    string   `cbor:"3,keyasint"`
+	Algorithms []string `cbor:"4,keyasint,omitempty"`
+	Created    int64    `cbor:"5,keyasint"`
+	Updated    int64    `cbor:"6,keyasint"`
+}
+
+func (i *Issuer) verifies() usertoken.Issuer {
+	return usertoken.Issuer{Issuer: i.Issuer, Audiences: i.Audiences, KeysURL: i.KeysURL, Algorithms: i.Algorithms}
+}
+
+// Policy is a document of permissions, stored by its name.
+type Policy struct {
+	Name     string `cbor:"1,keyasint"`
+	Document []byte `cbor:"2,keyasint"` // JSON, in canonical form
+	Created  int64  `cbor:"3,keyasint"`
+	Updated  int64  `cbor:"4,keyasint"`
+}
+
+// What a change of a Shelf may end with, beside the errors of the store.
+var (
+	ErrConflict = errors.New("it is of another revision")
+	ErrFull     = errors.New("there are too many of them")
+)
+
+// Shelf keeps the few records of one kind that an operator has declared. It may be used concurrently.
+type Shelf[T any] struct {
+	kernel  *kernel.Kernel
+	records *sealed.Table[T]
+	most    int
+}
+
+func newShelf[T any](k *kernel.Kernel, spec sealed.Spec, most int) *Shelf[T] {
+	return &Shelf[T]{kernel: k, records: sealed.NewTable[T](k.DB(), spec), most: most}
+}
+
+// All returns every record, in the order of their keys.
+func (s *Shelf[T]) All(ctx context.Context) ([]sealed.Row[T], error) {
+	rows, _, err := s.records.List(ctx, nil, nil, s.most+1)
+	return rows, err
+}
+
+// Get returns one record. Errors: storage.ErrNotFound.
+func (s *Shelf[T]) Get(ctx context.Context, key string) (T, storage.Rev, error) {
+	return s.records.Get(ctx, key)
+}
+
+// Put stores a record in the place of revision rev, 0: as a new one, with an event, and returns its revision. Errors:
+// ErrConflict where rev is not what is stored, ErrFull.
+func (s *Shelf[T]) Put(ctx context.Context, key string, record *T, rev storage.Rev, ev kernel.Event) (storage.Rev, error) {
+	if rev == 0 {
+		rows, err := s.All(ctx)
+		if err != nil {
+			return 0, err
+		}
+		if len(rows) >= s.most {
+			return 0, fmt.Errorf("%w: at most %d", ErrFull, s.most)
+		}
+	}
+	tx := s.kernel.DB().Begin(ctx)
+	next := s.records.Put(tx, record, rev, key)
+	s.kernel.Emit(tx, ev)
+	return next, s.commit(ctx, tx)
+}
+
+// Delete removes the record of revision rev, with an event. Errors: ErrConflict.
+func (s *Shelf[T]) Delete(ctx context.Context, key string, rev storage.Rev, ev kernel.Event) error {
+	tx := s.kernel.DB().Begin(ctx)
+	s.records.Delete(tx, rev, key)
+	s.kernel.Emit(tx, ev)
+	return s.commit(ctx, tx)
+}
+
+func (s *Shelf[T]) commit(ctx context.Context, tx *sealed.Tx) error {
+	err := s.kernel.Commit(ctx, tx)
+	if conflict := (*storage.ConflictError)(nil); errors.As(err, &conflict) {
+		return ErrConflict
+	}
+	return err
+}
