@@ -28,6 +28,7 @@ type ConnectResult struct {
 	User       string
 	Credential Credential // zero beside an error
 	ReturnURL  string     // as ConnectInput had it
+	Began      time.Time  // when the session was begun; zero where only Callback knows of it
 	Replayed   bool       // the session was finished before; this is what came of it then
 }
 

@@ -180,7 +180,7 @@ func (u *User) connectOutcome(ctx context.Context, handle string) (*ConnectResul
 
 // outcomeOf tells what came of a session of the user.
 func (u *User) outcomeOf(ctx context.Context, record *sessionRecord) (*ConnectResult, error) {
-	result := &ConnectResult{User: record.User, ReturnURL: record.ReturnURL, Replayed: true}
+	result := &ConnectResult{User: record.User, ReturnURL: record.ReturnURL, Began: record.Created.time(), Replayed: true}
 	switch {
 	case record.Phase == sessionDone:
 		if !u.began(record) { // the text of an error may name what only the other handle sees

@@ -277,3 +277,9 @@ func conflicted(err error) bool {
 	var conflict *storage.ConflictError
 	return errors.As(err, &conflict)
 }
+
+// CallbackURL is Options.CallbackURL: where providers send browsers back to.
+func (e *Engine) CallbackURL() string { return e.opts.CallbackURL }
+
+// Unselected is Options.Unselected.
+func (e *Engine) Unselected() Unselected { return e.opts.Unselected }

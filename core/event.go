@@ -113,7 +113,8 @@ const (
 	// cannot be revoked and has to run out.
 	EventRevoked EventKind = "credential.revoked"
 	// EventUsed sums up how often somebody with a name (Actor has a person or a token id) used a credential. Cause: "token"
-	// (it was taken out), "client" (requests were sent) or "proxy" (requests were sent over HTTP). Details: "count", "first" and "last" (RFC 3339). At most one a
+	// (it was taken out), "client" (requests were sent) or "proxy" (requests were sent over HTTP), "picker"
+	// (it went to a file picker in the user's browser). Details: "count", "first" and "last" (RFC 3339). At most one a
 	// minute for each actor, credential and cause. What a program does on its own behalf is not counted. No Revision.
 	EventUsed EventKind = "credential.used"
 	// EventConnectFailed: a connect session ended without an account; one that nobody finishes in time is not told. Actor:

@@ -76,6 +76,15 @@ func Message(err error) string {
 
 const codeInternal = "internal"
 
+// Code returns the code of err: one word that stays the same, such as "ambiguous" or "not_found", which events, connect
+// sessions and the HTTP API have too; "internal" for an error of no kind that is known, and "" for nil.
+func Code(err error) string {
+	if err == nil {
+		return ""
+	}
+	return codeOf(err)
+}
+
 // codeOf returns the code under which a connect session remembers how it ended.
 func codeOf(err error) string {
 	for _, o := range outcomes {

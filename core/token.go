@@ -43,6 +43,40 @@ func (r *tokenRecord) token() Token {
 	return Token{Credential: r.ID, Value: r.AccessToken, Type: r.TokenType, ValidUntil: r.ValidUntil.time()}
 }
 
+// PickerToken returns a valid token of the account that sel names for a file picker of the provider, which runs in the user's
+// browser: to whoever may send requests as the account (permission proxy) where Integration.PickerTokens allows that, and
+// else to those who may take its token out, as Token does. That it left is an event (EventUsed, cause "picker").
+// Errors: those of Token.
+func (u *User) PickerToken(ctx context.Context, sel Selector) (Token, error) {
+	record, err := u.pickerToken(ctx, sel)
+	if err != nil {
+		return Token{}, fmt.Errorf("picker token of %s: %w", sel, err)
+	}
+	u.used(ctx, record.Integration, record.ID, "picker")
+	u.e.telemetry.Issued(ctx, record.Integration, telemetry.UseToken)
+	return record.token(), nil
+}
+
+func (u *User) pickerToken(ctx context.Context, sel Selector) (tokenRecord, error) {
+	whole, err := u.find(ctx, sel)
+	if err != nil {
+		return tokenRecord{}, err
+	}
+	p, err := u.e.provider(ctx, whole.Integration)
+	if err != nil {
+		return tokenRecord{}, err
+	}
+	a := actToken
+	if p.PickerTokens {
+		a = actUse
+	}
+	record, err := u.stored(ctx, Selector{Credential: whole.ID}, a)
+	if err != nil {
+		return record, err
+	}
+	return u.freshen(ctx, record)
+}
+
 // TokenSource returns a source of tokens of exactly the account that sel names, for libraries that take one. It resolves
 // sel now; each Token call then does what User.Token does, with ctx, and its result holds no refresh token. It keeps
 // the token fresh itself, so do not put a cache before it: build a client as &http.Client{Transport:

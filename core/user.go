@@ -29,6 +29,12 @@ type User struct {
 // ID returns the connected user's id.
 func (u *User) ID() string { return u.id }
 
+// Person returns who acts for the user, see As; empty where nobody is named.
+func (u *User) Person() string { return u.person }
+
+// TokenID returns the id of the user token that the handle came from; empty where it came from Engine.User.
+func (u *User) TokenID() string { return u.tokenID }
+
 // As returns a handle of the same user that acts for a person, and may do the same. The person becomes the Owner of the
 // accounts that are connected with it, and stands in the events of all that it does: use it where the connected user is
 // an organisation. Ids of persons look like those of users: valid UTF-8 without NUL, 1 to 255 bytes; a malformed one,

@@ -1,0 +1,114 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/polycred/polycred/core"
+)
+
+// headerRequestID names a request in answers and in the log.
+const headerRequestID = "X-Request-Id"
+
+// entry is what the access log says of a request. It never holds the path or the query as they came: the SDK puts user tokens
+// and answers of providers there (security 27).
+type entry struct {
+	id         string
+	route      string // the pattern that matched
+	code       string // of the error
+	user       string
+	tokenID    string
+	credential string // that was used
+}
+
+type entryKey struct{}
+
+func entryOf(r *http.Request) *entry {
+	e, _ := r.Context().Value(entryKey{}).(*entry)
+	if e == nil {
+		return &entry{}
+	}
+	return e
+}
+
+func requestID(r *http.Request) string          { return entryOf(r).id }
+func noteRoute(r *http.Request, pattern string) { entryOf(r).route = pattern }
+func noteFailure(r *http.Request, code string)  { entryOf(r).code = code }
+func noteCredential(r *http.Request, id string) { entryOf(r).credential = id }
+func noteUser(r *http.Request, u *core.User) {
+	e := entryOf(r)
+	e.user, e.tokenID = u.ID(), u.TokenID()
+}
+
+// logged serves a request and writes its line. A handler that panics is a line too, and a 500 where nothing was answered yet.
+func (a *api) logged(w http.ResponseWriter, r *http.Request, serve func(http.ResponseWriter, *http.Request)) {
+	began := time.Now()
+	e := &entry{id: newRequestID()}
+	r = r.WithContext(context.WithValue(r.Context(), entryKey{}, e))
+	seen := &observed{ResponseWriter: w}
+	seen.Header().Set(headerRequestID, e.id)
+	defer func() {
+		if p := recover(); p != nil {
+			if p == http.ErrAbortHandler { //nolint:errorlint // the very value, as net/http documents
+				panic(p)
+			}
+			a.log.Error("a request ended in a panic", "requestId", e.id, "route", e.route, "stack", string(debug.Stack())) // not what it says
+			if seen.status == 0 {
+				a.fail(seen, r, errPanic)
+			}
+		}
+		a.log.LogAttrs(r.Context(), slog.LevelInfo, "request", slog.String("requestId", e.id), slog.String("method", method(r.Method)),
+			slog.String("route", e.route), slog.Int("status", seen.status), slog.Int64("bytes", seen.bytes),
+			slog.Duration("took", time.Since(began)), slog.String("user", e.user), slog.String("token", e.tokenID),
+			slog.String("credential", e.credential), slog.String("code", e.code))
+	}()
+	serve(seen, r)
+}
+
+var errPanic = &Error{http.StatusInternalServerError, "internal", "Something went wrong. Try again, and tell the operator if it happens again."}
+
+// method is a method as the log shows it: those that are not usual are the client's own words.
+func method(m string) string {
+	switch m {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+		return m
+	}
+	return "other"
+}
+
+func newRequestID() string {
+	var b [12]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// observed counts what is answered.
+type observed struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+func (o *observed) WriteHeader(status int) {
+	if status >= 200 && o.status == 0 {
+		o.status = status
+	}
+	o.ResponseWriter.WriteHeader(status)
+}
+
+func (o *observed) Write(p []byte) (int, error) {
+	if o.status == 0 {
+		o.status = http.StatusOK
+	}
+	n, err := o.ResponseWriter.Write(p)
+	o.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap is for http.ResponseController.
+func (o *observed) Unwrap() http.ResponseWriter { return o.ResponseWriter }

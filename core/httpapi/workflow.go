@@ -1,0 +1,192 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/polycred/polycred/core"
+	"github.com/polycred/polycred/core/permission"
+)
+
+// Workflows, triggers and events: rows 14 (workflowSettings), 19, 21 to 23, 25 and 29. They need Options.Workflows; without
+// it nothing that they name exists.
+
+// errWorkflow answers for a workflow that there is not.
+var errWorkflow = &Error{http.StatusNotFound, "not_found", "There is no such workflow."}
+
+// errEvent answers for an event that there is not.
+var errEvent = &Error{http.StatusNotFound, "not_found", "There is no such event."}
+
+// setStates replaces what a configuration says of workflows.
+func (a *api) setStates(r *http.Request, u *core.User, c *core.Configuration, states map[string]WorkflowState, revision uint64) error {
+	sel := core.Selector{Credential: c.Credential, Configuration: c.ID}
+	if _, err := u.UpdateConfiguration(r.Context(), sel, core.ConfigurationUpdate{Revision: revision}); err != nil { // may they?
+		if errors.Is(err, core.ErrConflict) {
+			return errChanged
+		}
+		return err
+	}
+	if a.opts.Workflows == nil {
+		if len(states) > 0 {
+			return errWorkflow
+		}
+		return nil
+	}
+	return a.opts.Workflows.SetStates(r.Context(), u, *c, states)
+}
+
+func (a *api) enableWorkflow(w http.ResponseWriter, r *http.Request) error {
+	return a.switchWorkflow(w, r, true)
+}
+func (a *api) disableWorkflow(w http.ResponseWriter, r *http.Request) error {
+	return a.switchWorkflow(w, r, false)
+}
+
+// switchWorkflow is row 19.
+func (a *api) switchWorkflow(w http.ResponseWriter, r *http.Request, on bool) error {
+	u, err := a.caller(r)
+	if err != nil {
+		return err
+	}
+	id := r.PathValue("workflow")
+	integration, err := a.integrationOf(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	sel, err := selected(r, integration)
+	if err != nil {
+		return err
+	}
+	c, err := u.Configuration(r.Context(), sel)
+	if err != nil {
+		return err
+	}
+	if _, err := u.Authorize(r.Context(), permission.Workflow, core.Selector{Credential: c.Credential}); err != nil {
+		return err
+	}
+	if err := a.opts.Workflows.Enable(r.Context(), u, id, c, on); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// integrationOf returns the integration that a workflow belongs to.
+func (a *api) integrationOf(ctx context.Context, workflow string) (string, error) {
+	if a.opts.Workflows == nil {
+		return "", errWorkflow
+	}
+	all, err := a.known.all(ctx, a)
+	if err != nil {
+		return "", err
+	}
+	for _, in := range all {
+		flows, err := a.opts.Workflows.List(ctx, in.Name)
+		if err != nil {
+			return "", err
+		}
+		for _, flow := range flows {
+			if flow.ID == workflow {
+				return in.Name, nil
+			}
+		}
+	}
+	return "", errWorkflow
+}
+
+// runWorkflow is row 22.
+func (a *api) runWorkflow(w http.ResponseWriter, r *http.Request) error {
+	u, err := a.caller(r)
+	if err != nil {
+		return err
+	}
+	id := r.PathValue("workflow")
+	integration, err := a.integrationOf(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	sel, err := selected(r, integration)
+	if err != nil {
+		return err
+	}
+	c, err := u.Authorize(r.Context(), permission.Workflow, sel)
+	if err != nil {
+		return err
+	}
+	noteCredential(r, c.ID)
+	secure(w.Header())
+	return a.opts.Workflows.Run(w, r, u, id, core.Selector{Integration: integration, Credential: c.ID, Configuration: sel.Configuration})
+}
+
+// postEvent is row 23. Without a selection the event goes to every visible account that wants it.
+func (a *api) postEvent(w http.ResponseWriter, r *http.Request) error {
+	u, err := a.caller(r)
+	if err != nil {
+		return err
+	}
+	var body struct {
+		Name    string `json:"name"`
+		Payload any    `json:"payload"`
+	}
+	if err := readJSON(r, &body); err != nil {
+		return err
+	}
+	sel, err := selected(r, "")
+	if err != nil {
+		return err
+	}
+	if !u.May(permission.Event, "") {
+		return core.ErrPermission
+	}
+	if body.Name == "" {
+		return invalid("name is missing: which event it is.")
+	}
+	if a.opts.Workflows == nil {
+		return errEvent
+	}
+	if sel.Credential != "" || sel.Configuration != "" {
+		c, err := a.eventAccount(r.Context(), u, sel)
+		if err != nil {
+			return err
+		}
+		sel.Credential, sel.Integration = c.ID, c.Integration
+	}
+	if err := a.opts.Workflows.Event(r.Context(), u, body.Name, body.Payload, sel); err != nil {
+		return err
+	}
+	a.write(w, http.StatusCreated, struct{}{})
+	return nil
+}
+
+// eventAccount is the account that the headers of an event name; they do not name its integration.
+func (a *api) eventAccount(ctx context.Context, u *core.User, sel core.Selector) (core.Credential, error) {
+	if sel.Credential == "" {
+		return u.Authorize(ctx, permission.Event, sel)
+	}
+	c, err := a.named(ctx, u, sel.Credential)
+	if err != nil {
+		return c, err
+	}
+	return u.Authorize(ctx, permission.Event, core.Selector{Integration: c.Integration, Credential: c.ID, Configuration: sel.Configuration})
+}
+
+// getTriggers is row 25: none, until there are any.
+func (a *api) getTriggers(w http.ResponseWriter, r *http.Request) error {
+	if _, err := a.caller(r); err != nil {
+		return err
+	}
+	a.write(w, http.StatusOK, map[string]any{"triggers": map[string]any{}, "errors": []any{}})
+	return nil
+}
+
+// noResource is row 21: there are no resources.
+func (a *api) noResource(_ http.ResponseWriter, r *http.Request) error {
+	if _, err := a.caller(r); err != nil {
+		return err
+	}
+	return errNotFound
+}
+
+// noTrigger is row 29: nobody has made a webhook.
+func (a *api) noTrigger(http.ResponseWriter, *http.Request) error { return errNotFound }
