@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strings"
+	"path"
 	"time"
 
 	"github.com/polycred/polycred/core"
@@ -138,14 +138,13 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 			return
 		}
-		h, pattern := a.mux.Handler(r)
+		_, pattern := a.mux.Handler(r)
 		noteRoute(r, pattern)
-		if pattern == "" || strings.HasSuffix(r.URL.Path, "/") || r.URL.Path != cleaned(r.URL.Path) { // the mux would redirect, or say so in plain text
+		if pattern == "" || r.URL.Path != path.Clean("/"+r.URL.Path) { // the mux would redirect, or answer in plain text
 			a.fail(w, r, errNoRoute)
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, a.opts.MaxBody)
-		_ = h
 		a.mux.ServeHTTP(w, r)
 	})
 }

@@ -1,10 +1,6 @@
 package httpapi
 
-import (
-	"net/http"
-	"path"
-	"strings"
-)
+import "net/http"
 
 // exposed are the headers of answers that scripts may read.
 const exposed = "ETag, Retry-After, " + headerUsed + ", " + headerRequestID
@@ -32,16 +28,4 @@ func preflight(w http.ResponseWriter, r *http.Request) {
 	h.Set("Access-Control-Max-Age", "600")
 	h.Add("Vary", "Access-Control-Request-Headers")
 	w.WriteHeader(http.StatusNoContent)
-}
-
-// cleaned is what http.ServeMux would make of a path.
-func cleaned(p string) string {
-	if p == "" {
-		return "/"
-	}
-	clean := path.Clean(p)
-	if strings.HasSuffix(p, "/") && clean != "/" {
-		clean += "/"
-	}
-	return clean
 }
