@@ -67,7 +67,7 @@ type EventKind string
 //
 //   - credential.… are by the user, and set User, Integration, Credential and Revision, the account's;
 //   - configuration.… are by the user, and set Configuration too; Revision is the configuration's;
-//   - user.… are by the operator, and set User;
+//   - user.… are by the operator, but user.updated by the user, and set User;
 //   - integration.… and client_secret.set are by the operator, and set Integration;
 //   - signing_key.…, token_issuer.… and policy.… are by the operator, about the project.
 //
@@ -113,8 +113,9 @@ const (
 	// cannot be revoked and has to run out.
 	EventRevoked EventKind = "credential.revoked"
 	// EventUsed sums up how often somebody with a name (Actor has a person or a token id) used a credential. Cause: "token"
-	// (it was taken out), "client" (requests were sent) or "proxy" (requests were sent over HTTP). Details: "count", "first" and "last" (RFC 3339). At most one a
-	// minute for each actor, credential and cause. What a program does on its own behalf is not counted. No Revision.
+	// (it was taken out), "client" (requests were sent) or "proxy" (requests were sent with User.Upstream). Details: "count",
+	// "first" and "last" (RFC 3339). At most one a minute for each actor, credential and cause. What a program does on its
+	// own behalf is not counted. No Revision.
 	EventUsed EventKind = "credential.used"
 	// EventConnectFailed: a connect session ended without an account; one that nobody finishes in time is not told. Actor:
 	// the user, who began it. User and Integration are set, and no Credential, also where one was to be connected into.
@@ -153,8 +154,8 @@ const (
 	// its name.
 	EventPolicySet     EventKind = "policy.set"
 	EventPolicyDeleted EventKind = "policy.deleted"
-	// EventUserUpdated: what is stored of a connected user (User.UpdateMeta) was changed, by the user. Cause: "request". Details: "meta", the names
-	// of what changed, separated by commas.
+	// EventUserUpdated: what is stored of a connected user (User.UpdateMeta) was changed, by the user. Cause: "request".
+	// Details: "meta", the names of what changed, separated by commas.
 	EventUserUpdated EventKind = "user.updated"
 	// EventDisabled, EventEnabled: it was switched off, or on again, by the program. Cause: "request".
 	EventDisabled EventKind = "credential.disabled"

@@ -112,7 +112,7 @@ func (e *Engine) newProvider(in Integration) (*provider, error) {
 		"oauth2.authorizationUrl": p.authorization, "oauth2.tokenUrl": p.token, "identity.url": p.identity, "apiKey.testUrl": p.test,
 		"oauth2.revocationUrl": p.revocation, "apiUrl": p.api,
 	} {
-		if t == nil || !strings.HasPrefix(t.String(), "http:") {
+		if t == nil || !strings.HasPrefix(t.String(), "http:") || t == p.api && in.APIURL == "" { // one of AllowedHosts, as ever
 			continue
 		}
 		var values map[string]string

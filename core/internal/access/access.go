@@ -6,6 +6,7 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,16 +61,16 @@ type declared struct {
 	real      time.Time // by one that nobody can stop
 }
 
-// New returns the door of k's store: the sealed tables with the tags '8', '9' and '0'. It panics when one is taken.
-func New(k *kernel.Kernel, o Options) (*Door, error) {
+// New returns the door of k's store, with its tables.
+func New(k *kernel.Kernel, t Tables, o Options) (*Door, error) {
 	sets, err := usertoken.NewKeySets(o.Transport, &usertoken.KeySetsOptions{PlainHTTP: o.PlainHTTP, Now: k.Now})
 	if err != nil {
 		return nil, err
 	}
 	return &Door{
-		Keys:     newShelf[Key](k, sealed.Spec{Tag: '8', Name: "signing key", Plane: sealed.Policy, Format: 1}, MostKeys),
-		Issuers:  newShelf[Issuer](k, sealed.Spec{Tag: '9', Name: "token issuer", Plane: sealed.Policy, Format: 1}, MostIssuers),
-		Policies: newShelf[Policy](k, sealed.Spec{Tag: '0', Name: "policy", Plane: sealed.Policy, Format: 1}, MostPolicies),
+		Keys:     &Shelf[Key]{kernel: k, records: t.Keys, most: MostKeys},
+		Issuers:  &Shelf[Issuer]{kernel: k, records: t.Issuers, most: MostIssuers},
+		Policies: &Shelf[Policy]{kernel: k, records: t.Policies, most: MostPolicies},
 		kernel:   k, opts: o, sets: sets,
 	}, nil
 }
@@ -159,7 +160,8 @@ func (d *Door) read(ctx context.Context, before *declared) (*declared, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, issuers = keys[:min(len(keys), MostKeys)], issuers[:min(len(issuers), MostIssuers)] // two may have come at once
+	keys = oldest(keys, MostKeys, func(k *Key) int64 { return k.Created })
+	issuers = oldest(issuers, MostIssuers, func(i *Issuer) int64 { return i.Created })
 	for _, row := range policies {
 		policy, err := permission.ParsePolicy(row.Value.Document)
 		if err != nil { // it was good when it was declared; tokens that name it are refused, no others
@@ -193,6 +195,16 @@ func (d *Door) read(ctx context.Context, before *declared) (*declared, error) {
 		return nil, fmt.Errorf("%w: %w", errDeclared, err)
 	}
 	return now, nil
+}
+
+// oldest leaves out what came last where two processes have each added one at a time, and so too many: nothing that was in
+// use makes way for it.
+func oldest[T any](rows []sealed.Row[T], most int, created func(*T) int64) []sealed.Row[T] {
+	if len(rows) <= most {
+		return rows
+	}
+	slices.SortStableFunc(rows, func(a, b sealed.Row[T]) int { return cmp.Compare(created(&a.Value), created(&b.Value)) })
+	return rows[:most]
 }
 
 var errDeclared = errors.New("what is declared does not fit together")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/polycred/polycred/core/internal/kernel"
 	"github.com/polycred/polycred/core/usertoken"
@@ -41,6 +42,22 @@ type Policy struct {
 	Updated  int64  `cbor:"4,keyasint"`
 }
 
+// Tables hold what is declared.
+type Tables struct {
+	Keys     *sealed.Table[Key]    // id
+	Issuers  *sealed.Table[Issuer] // name
+	Policies *sealed.Table[Policy] // name
+}
+
+// NewTables returns the sealed tables with the tags '8', '9' and '0'. It panics when one is taken.
+func NewTables(db *sealed.DB) Tables {
+	return Tables{
+		Keys:     sealed.NewTable[Key](db, sealed.Spec{Tag: '8', Name: "signing key", Plane: sealed.Policy, Format: 1}),
+		Issuers:  sealed.NewTable[Issuer](db, sealed.Spec{Tag: '9', Name: "token issuer", Plane: sealed.Policy, Format: 1}),
+		Policies: sealed.NewTable[Policy](db, sealed.Spec{Tag: '0', Name: "policy", Plane: sealed.Policy, Format: 1}),
+	}
+}
+
 // What a change of a Shelf may end with, beside the errors of the store.
 var (
 	ErrConflict = errors.New("it is of another revision")
@@ -52,15 +69,16 @@ type Shelf[T any] struct {
 	kernel  *kernel.Kernel
 	records *sealed.Table[T]
 	most    int
+
+	adding sync.Mutex // one at a time is counted and added
 }
 
-func newShelf[T any](k *kernel.Kernel, spec sealed.Spec, most int) *Shelf[T] {
-	return &Shelf[T]{kernel: k, records: sealed.NewTable[T](k.DB(), spec), most: most}
-}
+// spare is how many more than a Shelf takes are read all the same: several processes may each have added one at a time.
+const spare = 20
 
 // All returns every record, in the order of their keys.
 func (s *Shelf[T]) All(ctx context.Context) ([]sealed.Row[T], error) {
-	rows, _, err := s.records.List(ctx, nil, nil, s.most+1)
+	rows, _, err := s.records.List(ctx, nil, nil, s.most+spare)
 	return rows, err
 }
 
@@ -73,6 +91,8 @@ func (s *Shelf[T]) Get(ctx context.Context, key string) (T, storage.Rev, error) 
 // ErrConflict where rev is not what is stored, ErrFull.
 func (s *Shelf[T]) Put(ctx context.Context, key string, record *T, rev storage.Rev, ev kernel.Event) (storage.Rev, error) {
 	if rev == 0 {
+		s.adding.Lock()
+		defer s.adding.Unlock()
 		rows, err := s.All(ctx)
 		if err != nil {
 			return 0, err
