@@ -14,7 +14,9 @@ import (
 )
 
 // testKey returns one of a few keys to sign user tokens with, always the same ones.
-func testKey(i int) ed25519.PrivateKey { return ed25519.NewKeyFromSeed(bytes.Repeat([]byte{byte(i + 1)}, 32)) }
+func testKey(i int) ed25519.PrivateKey {
+	return ed25519.NewKeyFromSeed(bytes.Repeat([]byte{byte(i + 1)}, 32))
+}
 
 // publicPEM is the public half of a key, as operators have it.
 func publicPEM(key ed25519.PrivateKey) string {
@@ -71,7 +73,9 @@ func (d *entrance) mintWith(key int, in usertoken.MintInput) string {
 }
 
 // claims is what a token may do, beside which it says nothing.
-func claims(permissions string) usertoken.MintInput { return usertoken.MintInput{Permissions: raw(permissions)} }
+func claims(permissions string) usertoken.MintInput {
+	return usertoken.MintInput{Permissions: raw(permissions)}
+}
 
 // raw is JSON that is to stand in a token as it is.
 type raw string

@@ -76,7 +76,9 @@ func (p *NamedPolicies) authority(name string) *authority {
 	}
 	return &authority{
 		raw: []byte(name), may: allows, user: allows(ActUser, &subject{}), grants: grants,
-		any: func(p permission.Permission, integration string) bool { return grants(p, &subject{integration: integration}) },
+		any: func(p permission.Permission, integration string) bool {
+			return grants(p, &subject{integration: integration})
+		},
 	}
 }
 

@@ -25,9 +25,9 @@ type provider struct {
 	deleting bool
 	loaded   time.Time
 
-	authorization, token, identity, test *endpoint.Template            // nil where there is none
-	revocation                           *endpoint.Template            // the same; it may have the variable client_id
-	api                                  *endpoint.Template            // nil where paths lead nowhere
+	authorization, token, identity, test *endpoint.Template // nil where there is none
+	revocation                           *endpoint.Template // the same; it may have the variable client_id
+	api                                  *endpoint.Template // nil where paths lead nowhere
 	headers                              []header
 	values                               map[string]*endpoint.Template // by variable: to check its value by itself
 	hosts                                *endpoint.Hosts
