@@ -38,8 +38,8 @@ func (e *Engine) setPolicy(ctx context.Context, in Policy) (Policy, error) {
 	if e.ending.Load() {
 		return Policy{}, ErrClosed
 	}
-	if err := checkName(in.Name); err != nil {
-		return Policy{}, err
+	if checkName(in.Name) != nil {
+		return Policy{}, invalid("name", "must be 1 to 64 bytes of letters, digits, '.', '-' and '_', and more than dots")
 	}
 	parsed, err := permission.ParsePolicy(in.Document)
 	if err != nil {

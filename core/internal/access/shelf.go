@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/polycred/polycred/core/internal/kernel"
@@ -96,6 +97,9 @@ func (s *Shelf[T]) Put(ctx context.Context, key string, record *T, rev storage.R
 		rows, err := s.All(ctx)
 		if err != nil {
 			return 0, err
+		}
+		if slices.ContainsFunc(rows, func(row sealed.Row[T]) bool { return row.Key[0] == key }) {
+			return 0, ErrConflict
 		}
 		if len(rows) >= s.most {
 			return 0, fmt.Errorf("%w: at most %d", ErrFull, s.most)
