@@ -40,12 +40,14 @@ func TestAPIURL(t *testing.T) {
 		change func(*core.Integration)
 		want   string // empty: there is none
 	}{
-		"the only host":   {func(*core.Integration) {}, w.provider.URL()},
-		"the first":       {func(in *core.Integration) { in.AllowedHosts = []string{"api.example.com", "www.example.com"} }, "https://api.example.com"},
-		"behind patterns": {func(in *core.Integration) { in.AllowedHosts = []string{"*.example.com", "{site}.example.com", "www.example.com"} }, "https://www.example.com"},
-		"only patterns":   {func(in *core.Integration) { in.AllowedHosts = []string{"*.example.com"} }, ""},
-		"no host":         {func(in *core.Integration) { in.AllowedHosts = nil }, ""},
-		"its own":         {func(in *core.Integration) { in.APIURL = w.provider.APIURL() + "/v1/" }, w.provider.APIURL() + "/v1/"},
+		"the only host": {func(*core.Integration) {}, w.provider.URL()},
+		"the first":     {func(in *core.Integration) { in.AllowedHosts = []string{"api.example.com", "www.example.com"} }, "https://api.example.com"},
+		"behind patterns": {func(in *core.Integration) {
+			in.AllowedHosts = []string{"*.example.com", "{site}.example.com", "www.example.com"}
+		}, "https://www.example.com"},
+		"only patterns": {func(in *core.Integration) { in.AllowedHosts = []string{"*.example.com"} }, ""},
+		"no host":       {func(in *core.Integration) { in.AllowedHosts = nil }, ""},
+		"its own":       {func(in *core.Integration) { in.APIURL = w.provider.APIURL() + "/v1/" }, w.provider.APIURL() + "/v1/"},
 		"a pattern's": {func(in *core.Integration) {
 			in.AllowedHosts, in.APIURL = []string{"*.example.com"}, "https://api.example.com/v1"
 		}, "https://api.example.com/v1"},
@@ -68,7 +70,9 @@ func TestAPIURL(t *testing.T) {
 		"/v1", "api.example.com", "ftp://api.example.com", "https://user:canary@api.example.com", "https://api.example.com/{nope}",
 		"https://elsewhere.example.org", "https://api.example.com.example.org", "http://api.example.com", "https://api.example.com:8443", "https://api.example.com/../x",
 	} {
-		err := w.tryChange(func(in *core.Integration) { in.Variables, in.AllowedHosts, in.APIURL = variables, []string{"*.example.com"}, refused })
+		err := w.tryChange(func(in *core.Integration) {
+			in.Variables, in.AllowedHosts, in.APIURL = variables, []string{"*.example.com"}, refused
+		})
 		w.wantInput("APIURL "+refused, err, "apiUrl")
 	}
 	w.wantInput("APIURL without hosts", w.tryChange(func(in *core.Integration) { in.AllowedHosts, in.APIURL = nil, "https://api.example.com" }), "apiUrl")
@@ -84,7 +88,9 @@ func TestHeaders(t *testing.T) {
 	})
 	w.wantInput("a placeholder that is none", err, "headers.X-Braces")
 	delete(headers, "X-Braces")
-	w.change(func(in *core.Integration) { in.Variables, in.Headers = map[string]core.Variable{"site": {Default: "main"}}, headers })
+	w.change(func(in *core.Integration) {
+		in.Variables, in.Headers = map[string]core.Variable{"site": {Default: "main"}}, headers
+	})
 	accounts := map[string]core.Credential{
 		"north": w.mustConnect("u", "ada", core.ConnectInput{Variables: map[string]string{"site": "north"}}),
 		"main":  w.mustConnect("u", "bob", core.ConnectInput{AllowMultiple: true}),

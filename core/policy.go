@@ -89,7 +89,7 @@ func (e *Engine) Policies(ctx context.Context) ([]Policy, error) {
 // seconds. Errors: ErrNotFound.
 func (e *Engine) DeletePolicy(ctx context.Context, name string) error {
 	err := e.undeclare(ctx, func(ctx context.Context) error {
-		_, rev, err := e.door.Policies.Get(ctx, name)
+		rev, err := e.door.Policies.Rev(ctx, name)
 		if err != nil {
 			return err
 		}

@@ -111,7 +111,7 @@ func (e *Engine) TokenIssuers(ctx context.Context) ([]TokenIssuer, error) {
 // ErrNotFound.
 func (e *Engine) DeleteTokenIssuer(ctx context.Context, issuer string) error {
 	err := e.undeclare(ctx, func(ctx context.Context) error {
-		_, rev, err := e.door.Issuers.Get(ctx, issuer)
+		rev, err := e.door.Issuers.Rev(ctx, issuer)
 		if err != nil {
 			return err
 		}

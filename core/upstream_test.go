@@ -73,7 +73,7 @@ func TestUpstreamCost(t *testing.T) {
 	w := newWorld(t, store, nil)
 	sel := core.Selector{Credential: w.mustConnect("u", "ada", core.ConnectInput{}).ID}
 	w.clock.Advance(6 * time.Second) // what was read before the account was connected may be out of date
-	for range 2 { // the first one reads what is kept in memory then
+	for range 2 {                    // the first one reads what is kept in memory then
 		store.reads.Store(0)
 		if _, err := w.whoThrough(w.engine.User("u"), sel); err != nil {
 			t.Fatal(err)
@@ -89,7 +89,9 @@ func TestSecurity19_HostsOfUpstream(t *testing.T) {
 	t.Parallel()
 	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a host that is not listed was called") }))
 	defer other.Close()
-	w := newWorld(t, nil, func(o *core.Options) { o.PrivateHosts = append(o.PrivateHosts, strings.TrimPrefix(other.URL, "http://")) })
+	w := newWorld(t, nil, func(o *core.Options) {
+		o.PrivateHosts = append(o.PrivateHosts, strings.TrimPrefix(other.URL, "http://"))
+	})
 	sel := core.Selector{Credential: w.mustConnect("u", "ada", core.ConnectInput{}).ID}
 	before := w.provider.Calls().API
 	for _, target := range []string{

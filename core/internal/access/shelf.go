@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/polycred/polycred/core/internal/kernel"
@@ -69,6 +70,7 @@ var (
 type Shelf[T any] struct {
 	kernel  *kernel.Kernel
 	records *sealed.Table[T]
+	what    string // one of them
 	most    int
 
 	adding sync.Mutex // one at a time is counted and added
@@ -83,6 +85,57 @@ func (s *Shelf[T]) All(ctx context.Context) ([]sealed.Row[T], error) {
 	return rows, err
 }
 
+// unreadable is a record that does not open: damaged, or of a newer program.
+type unreadable struct {
+	what, key string
+	rev       storage.Rev
+	err       error
+}
+
+// readable is All, apart from records that do not open.
+func (s *Shelf[T]) readable(ctx context.Context) (rows []sealed.Row[T], damaged []unreadable, err error) {
+	if rows, err = s.All(ctx); !unopened(err) {
+		return rows, nil, err
+	}
+	keys, _, err := s.records.Keys(ctx, nil, nil, s.most+spare)
+	if err != nil {
+		return nil, nil, err
+	}
+	rows = rows[:0]
+	for _, row := range keys {
+		value, rev, err := s.records.Get(ctx, row.Key...)
+		switch {
+		case errors.Is(err, storage.ErrNotFound): // since
+		case unopened(err):
+			damaged = append(damaged, unreadable{s.what, strings.Join(row.Key, " "), row.Rev, err})
+		case err != nil:
+			return nil, nil, err
+		default:
+			rows = append(rows, sealed.Row[T]{Key: row.Key, Value: value, Rev: rev})
+		}
+	}
+	return rows, damaged, nil
+}
+
+// unopened reports whether err is about one record, and not about the store.
+func unopened(err error) bool {
+	var corrupt *sealed.CorruptError
+	var format *sealed.FormatError
+	return errors.As(err, &corrupt) || errors.As(err, &format)
+}
+
+// Rev returns the revision of a record, also of one that does not open. Errors: storage.ErrNotFound.
+func (s *Shelf[T]) Rev(ctx context.Context, key string) (storage.Rev, error) {
+	rows, _, err := s.records.Keys(ctx, []string{key}, nil, 1)
+	if err == nil && len(rows) == 0 {
+		err = storage.ErrNotFound
+	}
+	if err != nil {
+		return 0, err
+	}
+	return rows[0].Rev, nil
+}
+
 // Get returns one record. Errors: storage.ErrNotFound.
 func (s *Shelf[T]) Get(ctx context.Context, key string) (T, storage.Rev, error) {
 	return s.records.Get(ctx, key)
@@ -94,11 +147,11 @@ func (s *Shelf[T]) Put(ctx context.Context, key string, record *T, rev storage.R
 	if rev == 0 {
 		s.adding.Lock()
 		defer s.adding.Unlock()
-		rows, err := s.All(ctx)
+		rows, _, err := s.records.Keys(ctx, nil, nil, s.most+spare)
 		if err != nil {
 			return 0, err
 		}
-		if slices.ContainsFunc(rows, func(row sealed.Row[T]) bool { return row.Key[0] == key }) {
+		if slices.ContainsFunc(rows, func(row sealed.Row[T]) bool { return slices.Equal(row.Key, []string{key}) }) {
 			return 0, ErrConflict
 		}
 		if len(rows) >= s.most {
