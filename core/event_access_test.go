@@ -12,8 +12,7 @@ func (s *story) declares() {
 			Kind: kind, Actor: core.Actor{Type: core.ActorOperator}, Cause: "request", Result: "ok", Details: map[string]string{what: name},
 		}
 	}
-	key, err := core.SigningKey{}, error(nil)
-	key, err = e.AddSigningKey(ctx, core.SigningKeyInput{PublicKey: publicPEM(testKey(0)), Label: "first"})
+	key, err := e.AddSigningKey(ctx, core.SigningKeyInput{PublicKey: publicPEM(testKey(0)), Label: "first"})
 	s.tells("adding a signing key", func() error { return err }, byOperator(core.EventSigningKeyAdded, "key", key.ID))
 	s.tells("adding it again", func() error {
 		_, err := e.AddSigningKey(ctx, core.SigningKeyInput{PublicKey: publicPEM(testKey(0))})

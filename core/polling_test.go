@@ -75,7 +75,11 @@ func TestPollingKey(t *testing.T) {
 	}
 	_, err := g.start(u, core.ConnectInput{PollingKey: strings.Repeat("k", 256), AllowMultiple: true})
 	g.wantInput("Connect with a long key", err, "pollingKey")
-	g.wantSealed(map[string]string{"the polling key": "key"})
+	g.poll(u, "canary-of-polling")
+	g.wantSealed(map[string]string{"the polling key": "canary-of-polling"})
+	if err := u.GiveUpConnect(t.Context(), "canary-of-polling"); err != nil {
+		t.Fatal(err)
+	}
 
 	if err := u.GiveUpConnect(t.Context(), "key"); err != nil {
 		t.Fatal(err)

@@ -157,7 +157,7 @@ func TestTokenIssuers(t *testing.T) {
 		in := good
 		tt.change(&in)
 		_, err := e.SetTokenIssuer(ctx, in)
-		if w.note(err); err == nil {
+		if w.note(err) == nil {
 			t.Errorf("SetTokenIssuer(%s) = nil", name)
 		}
 		w.wantErr("SetTokenIssuer("+name+")", err, core.ErrInvalid)
