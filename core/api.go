@@ -37,6 +37,11 @@ func (p *provider) checkAPI(vars map[string]endpoint.Variable) (err error) {
 		if p.api, err = endpoint.Parse(base, vars); err != nil {
 			return invalid("apiUrl", err.Error())
 		}
+		// What depends on the account is looked at with each request.
+		fixed := !strings.Contains(p.APIURL+strings.Join(p.AllowedHosts, ""), "{")
+		if u, err := p.api.Expand(nil); fixed && (err != nil || !p.hosts.Allows(u, nil)) {
+			return invalid("apiUrl", "has a host that is none of allowedHosts")
+		}
 	}
 	if len(p.Headers) > maxHeaders {
 		return invalid("headers", fmt.Sprintf("are more than %d", maxHeaders))
@@ -89,6 +94,11 @@ func (p *provider) setHeaders(h http.Header, vars map[string]string) {
 				name := found[1 : len(found)-1]
 				return cmp.Or(vars[name], p.Variables[name].Default)
 			})
+		}
+		for other := range h { // one that is written in another way would be sent beside it
+			if strings.EqualFold(other, own.name) {
+				delete(h, other)
+			}
 		}
 		h[own.name] = []string{value}
 	}

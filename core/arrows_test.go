@@ -38,7 +38,8 @@ var arrows = []arrow{
 	{"storage/postgres/pgtest", "storage storage/postgres internal/need"}, // for tests, like storagetest
 	{"storage/sealed", "storage crypto"},
 	{"core", "storage storage/sealed crypto core/{input,permission,usertoken,catalog,internal/*}"},
-	{"core/internal/*", "storage storage/sealed crypto core/internal/*"},
+	{"core/internal/{due,egress,endpoint,eventlog,job,kernel,lease,oauth,recall,revocation,telemetry,telemetry/*,usage}", "storage storage/sealed crypto core/internal/*"},
+	{"core/internal/access", "storage storage/sealed crypto core/{permission,usertoken,internal/*}"},
 	{"core/workflow", "core core/{input,internal/*} storage storage/sealed"},
 	{"core/httpapi", "core core/{input,workflow,permission,usertoken,internal/*}"},
 	{"core/admin", "core core/{input,workflow,permission,usertoken,catalog,internal/*}"},

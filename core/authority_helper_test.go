@@ -24,8 +24,17 @@ type gate struct {
 	policies *core.NamedPolicies
 }
 
-// newGate opens an engine whose integrations, calendar with OAuth and mail with keys, have settings and a setup.
+// newGate opens an engine whose integrations, calendar with OAuth and mail with keys, have settings and a setup. What handles
+// may do is what the gate's policies say.
 func newGate(t *testing.T, store storage.Store, change func(*core.Options)) *gate {
+	t.Helper()
+	g := newTokenGate(t, store, change)
+	g.policies = g.engine.NamedPolicies()
+	return g
+}
+
+// newTokenGate is newGate where handles are narrowed as user tokens narrow them.
+func newTokenGate(t *testing.T, store storage.Store, change func(*core.Options)) *gate {
 	t.Helper()
 	w := newWorld(t, store, func(o *core.Options) {
 		o.RedirectURLs = []string{appPage, otherPage}
@@ -33,7 +42,7 @@ func newGate(t *testing.T, store storage.Store, change func(*core.Options)) *gat
 			change(o)
 		}
 	})
-	g := &gate{w, w.engine.NamedPolicies()}
+	g := &gate{world: w}
 	inputs := func(in *core.Integration) {
 		in.Settings = []input.Input{{ID: "folder", Type: input.Text}, {ID: "secret", Type: input.Password}}
 		in.Setup = []input.Input{{ID: "site", Type: input.Text}, {ID: "pin", Type: input.Password}}

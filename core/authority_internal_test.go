@@ -3,6 +3,8 @@ package core
 import (
 	"errors"
 	"sync"
+
+	"github.com/polycred/polycred/core/permission"
 )
 
 // Action is what a narrowed handle may or may not do.
@@ -16,7 +18,16 @@ const (
 	ActToken              = actToken
 	ActReadConfiguration  = actReadConfiguration
 	ActWriteConfiguration = actWriteConfiguration
+
+	ActUser Action = 1 << 7 // change the metadata of the user: no action in the package, which is about accounts
 )
+
+// actionFor is the action that a permission allows.
+var actionFor = map[permission.Permission]Action{
+	permission.CredentialRead: ActRead, permission.CredentialWrite: ActWrite, permission.CredentialToken: ActToken,
+	permission.ConfigurationRead: ActReadConfiguration, permission.ConfigurationWrite: ActWriteConfiguration,
+	permission.Proxy: ActUse, permission.UserWrite: ActUser,
+}
 
 // Thing is what an action is done to.
 type Thing struct{ Integration, Credential, ExternalID, Owner, Configuration string }
@@ -55,10 +66,20 @@ func (p *NamedPolicies) of(name string) (May, bool) {
 }
 
 func (p *NamedPolicies) authority(name string) *authority {
-	return &authority{raw: []byte(name), may: func(a action, s *subject) bool {
+	allows := func(a action, s *subject) bool {
 		may, ok := p.of(name)
 		return ok && may(a, Thing{s.integration, s.credential, s.externalID, s.owner, s.configuration})
-	}}
+	}
+	grants := func(p permission.Permission, s *subject) bool {
+		a, ok := actionFor[p]
+		return ok && allows(a, s)
+	}
+	return &authority{
+		raw: []byte(name), may: allows, user: allows(ActUser, &subject{}), grants: grants,
+		any: func(p permission.Permission, integration string) bool {
+			return grants(p, &subject{integration: integration})
+		},
+	}
 }
 
 // Set says what a name means from now on; nil: nothing.

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/polycred/polycred/core"
+	"github.com/polycred/polycred/core/permission"
 )
 
 // call does something to the account, or configuration, that a selector names.
@@ -48,6 +49,14 @@ var guarded = map[string]struct {
 	}},
 	"CompleteSetup": {need: []core.Action{core.ActWrite}, do: func(ctx context.Context, u *core.User, sel core.Selector) error {
 		_, err := u.CompleteSetup(ctx, sel, map[string]any{"site": "north"})
+		return err
+	}},
+	"Upstream": {need: []core.Action{core.ActUse}, do: func(ctx context.Context, u *core.User, sel core.Selector) error {
+		_, err := u.Upstream(ctx, sel)
+		return err
+	}},
+	"Authorize": {need: []core.Action{core.ActUse}, do: func(ctx context.Context, u *core.User, sel core.Selector) error {
+		_, err := u.Authorize(ctx, permission.Proxy, sel)
 		return err
 	}},
 	"Disconnect": {need: []core.Action{core.ActWrite}, do: func(ctx context.Context, u *core.User, sel core.Selector) error {
@@ -90,6 +99,12 @@ var elsewhere = map[string]string{
 	"ConnectOutcome":  "TestSecurity9_SessionsOfOthers",
 	"Disable":         "TestNarrowedHandleSwitchesNothing",
 	"Enable":          "TestNarrowedHandleSwitchesNothing",
+
+	"ConnectOutcomeOf": "TestSecurity11_PollingKey",
+	"GiveUpConnect":    "TestSecurity11_PollingKey",
+	"May":              "TestMay",
+	"Meta":             "TestUserMetaPermission",
+	"UpdateMeta":       "TestUserMetaPermission",
 }
 
 // Each method that a User has is denied to a handle that lacks what it needs. A new method has to get its case.
@@ -362,7 +377,7 @@ func TestNarrowedAmbiguity(t *testing.T) {
 					}
 				case unselected == core.Refuse:
 					t.Errorf("%s = %v, want an AmbiguousError", name, err)
-				case slices.Contains([]string{"Credential", "Token", "TokenSource", "Client"}, name): // those that use one
+				case slices.Contains([]string{"Credential", "Token", "TokenSource", "Client", "Upstream", "Authorize"}, name): // those that use one
 					g.wantErr(name, err, nil)
 				default:
 					t.Errorf("%s = %v, want an AmbiguousError: it changes what it finds", name, err)

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/polycred/polycred/core"
 	"github.com/polycred/polycred/core/input"
+	"github.com/polycred/polycred/core/permission"
 )
 
 // snapshot is the store as it is: the value of each key.
@@ -46,6 +47,7 @@ var besides = map[reflect.Type]any{
 	reflect.TypeFor[core.ConfigurationUpdate](): core.ConfigurationUpdate{Meta: map[string]any{"never": "stored"}},
 	reflect.TypeFor[map[string]any]():           map[string]any{"site": "never stored"}, // of CompleteSetup
 	reflect.TypeFor[string]():                   "settings.secret",                      // of Password
+	reflect.TypeFor[permission.Permission]():    permission.Proxy,                       // of Authorize
 }
 
 // selecting calls every method of User that takes a selector, and gives their errors by name. A new method is called too,

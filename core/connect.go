@@ -66,7 +66,8 @@ type ConnectSession struct {
 //
 // Errors: InputError, ErrNotFound for the integration or Into, ErrDeleting, ErrDisabled for a user who is, and what the
 // rules say of the accounts there are: ErrAlreadyConnected, AmbiguousError, ErrExternalID; ErrMisconfigured when the
-// integration has no client secret; ErrPermission, ErrHiddenConflict; ErrTooMany where Options.OpenSessions wait. The rules are applied again when the account answers.
+// integration has no client secret; ErrPermission, ErrHiddenConflict; ErrTooMany where Options.OpenSessions of the user
+// wait. The rules are applied again when the account answers.
 func (u *User) Connect(ctx context.Context, in ConnectInput) (*ConnectSession, error) {
 	session, err := u.connect(ctx, in)
 	if err != nil {
@@ -144,7 +145,7 @@ func (u *User) newSession(ctx context.Context, p *provider, in ConnectInput) (*s
 		record.Verifier = crypto.NewSecret(oauth2.GenerateVerifier())
 	}
 	if in.PollingKey != "" {
-		record.PollingKey = pollingKey(in.PollingKey)
+		record.PollingKey = pollingKey(u.person, in.PollingKey)
 	}
 	if in.Browser != "" {
 		record.Phase, record.Browser = sessionOpen, digest("browser", in.Browser)

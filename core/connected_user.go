@@ -14,7 +14,7 @@ import (
 // ConnectedUser is what is known of a connected user, beside their accounts.
 type ConnectedUser struct {
 	ID string `json:"id"`
-	// Created is when their first account was connected, or when they were first disabled; zero where that was before
+	// Created is when their first account was connected, or metadata of them stored, or when they were first disabled; zero where that was before
 	// polycred kept it.
 	Created time.Time `json:"dateCreated,omitzero"`
 	// Disabled says that none of their accounts is used, refreshed or connected; see Engine.DisableUser.
@@ -26,7 +26,7 @@ type ConnectedUser struct {
 }
 
 // ConnectedUser returns what is known of a user. Errors: InputError, ErrNotFound for one that has, and had, no account
-// and was never disabled, or was deleted.
+// and no metadata and was never disabled, or was deleted.
 func (e *Engine) ConnectedUser(ctx context.Context, user string) (ConnectedUser, error) {
 	record, err := e.connectedUser(ctx, user)
 	if err != nil {

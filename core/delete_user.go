@@ -281,13 +281,7 @@ func (d *deletion) After(ctx context.Context, run *job.Run[reportRecord]) error 
 		// Configurations first: whoever creates one beside this needs the default one, and what hangs on it comes then.
 		sweeper(ctx, t.configurations, own), sweeper(ctx, t.configurationIDs, own), sweeper(ctx, t.passwords, own),
 		sweeper(ctx, t.externalIDs, own), sweeper(ctx, t.claims, own), sweeper(ctx, t.rosters, own), sweeper(ctx, t.redirects, own),
-		func(tx *sealed.Tx) (bool, error) {
-			entries, _, err := t.byConfig.Scan(ctx, own, nil, sweepSize)
-			for _, entry := range entries {
-				t.byConfig.Unmark(tx, entry...)
-			}
-			return len(entries) > 0, err
-		},
+		unmarker(ctx, t.byConfig, own),
 		func(tx *sealed.Tx) (bool, error) { // of credentials that were not there any more
 			entries, _, err := t.byUser.Scan(ctx, own, nil, sweepSize/2)
 			for _, entry := range entries {
@@ -298,6 +292,7 @@ func (d *deletion) After(ctx context.Context, run *job.Run[reportRecord]) error 
 			}
 			return len(entries) > 0, err
 		},
+		unmarker(ctx, t.waiting, own), unmarker(ctx, t.polled, own),
 	} {
 		if err := run.Sweep(ctx, rest); err != nil {
 			return err
@@ -316,6 +311,17 @@ func sweeper[T any](ctx context.Context, table *sealed.Table[T], prefix []string
 			table.Delete(tx, row.Rev, row.Key...)
 		}
 		return len(rows) > 0, err
+	}
+}
+
+// unmarker is sweeper for the entries of an index.
+func unmarker(ctx context.Context, index *sealed.Index, prefix []string) func(*sealed.Tx) (bool, error) {
+	return func(tx *sealed.Tx) (bool, error) {
+		entries, _, err := index.Scan(ctx, prefix, nil, sweepSize)
+		for _, entry := range entries {
+			index.Unmark(tx, entry...)
+		}
+		return len(entries) > 0, err
 	}
 }
 

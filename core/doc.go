@@ -108,9 +108,11 @@
 // # Handles
 //
 // [Engine.User] returns a handle that may do everything for one user. As gives it a person, who becomes the Owner of what is
-// connected with it. Handles may be narrowed, to what a user token permits; nothing outside polycred makes such a one yet.
-// What they may not see is ErrNotFound, what they may not do is ErrPermission, and both are judged before anything
-// happens, in connect sessions once more when the account answers.
+// connected with it. [Engine.Authenticate] returns one that is narrowed to what a user token permits: a JWT that is signed
+// with a key that [Engine.AddSigningKey] declared, or by an issuer that [Engine.SetTokenIssuer] did, and that may name a
+// policy of [Engine.SetPolicy]. What such a handle may not see is ErrNotFound, what it may not do is ErrPermission, and both
+// are judged before anything happens, in connect sessions once more when the account answers. What an operator ends, a key,
+// an issuer, a policy or a user, is ended in this process at once and in every other within 5 seconds.
 //
 // # Promises
 //

@@ -67,7 +67,7 @@ type EventKind string
 //
 //   - credential.… are by the user, and set User, Integration, Credential and Revision, the account's;
 //   - configuration.… are by the user, and set Configuration too; Revision is the configuration's;
-//   - user.… are by the operator, and set User;
+//   - user.… are by the operator, but user.updated by the user, and set User;
 //   - integration.… and client_secret.set are by the operator, and set Integration;
 //   - signing_key.…, token_issuer.… and policy.… are by the operator, about the project.
 //
@@ -154,8 +154,8 @@ const (
 	// its name.
 	EventPolicySet     EventKind = "policy.set"
 	EventPolicyDeleted EventKind = "policy.deleted"
-	// EventUserUpdated: what is stored of a connected user (User.UpdateMeta) was changed, by the user. Cause: "request". Details: "meta", the names
-	// of what changed, separated by commas.
+	// EventUserUpdated: what is stored of a connected user (User.UpdateMeta) was changed, by the user. Cause: "request".
+	// Details: "meta", the names of what changed, separated by commas.
 	EventUserUpdated EventKind = "user.updated"
 	// EventDisabled, EventEnabled: it was switched off, or on again, by the program. Cause: "request".
 	EventDisabled EventKind = "credential.disabled"

@@ -225,6 +225,7 @@ func TestSecurity25_EveryKind(t *testing.T) {
 	}))
 
 	s.switches()
+	s.declares()
 
 	// A copy that is gone on with.
 	store.place, s.opts.TakeOver = "elsewhere", true

@@ -48,6 +48,8 @@ var codes = map[string]string{
 
 	"storage.ErrUnavailable": "unavailable", "storage.ErrFull": "full",
 	"context.DeadlineExceeded": "timeout",
+
+	"usertoken.ErrToken": "token", "usertoken.ErrUnavailable": "token_issuer",
 }
 
 // parsed returns the sentinels that the package exports, and the codes that outcomes gives to errors, as the source has

@@ -37,7 +37,8 @@ type Options struct {
 	ReturnURLs []string
 	// RedirectURLs are the URLs that ConnectInput.RedirectURL may be, compared exactly. Empty means none.
 	RedirectURLs []string
-	// OpenSessions is how many connect sessions of one user may wait for an answer at a time; 0 means 100.
+	// OpenSessions is how many connect sessions of one user may wait for an answer at a time, 1,000 at most; 0 means 100. A
+	// few more may, where they begin at once.
 	OpenSessions int
 	// ConnectTTL is how long a person may take to connect; 0 means 15 minutes.
 	ConnectTTL time.Duration

@@ -38,8 +38,8 @@ func (e *Engine) setPolicy(ctx context.Context, in Policy) (Policy, error) {
 	if e.ending.Load() {
 		return Policy{}, ErrClosed
 	}
-	if err := checkName(in.Name); err != nil {
-		return Policy{}, err
+	if checkName(in.Name) != nil {
+		return Policy{}, invalid("name", "must be 1 to 64 bytes of letters, digits, '.', '-' and '_', and more than dots")
 	}
 	parsed, err := permission.ParsePolicy(in.Document)
 	if err != nil {
@@ -89,7 +89,7 @@ func (e *Engine) Policies(ctx context.Context) ([]Policy, error) {
 // seconds. Errors: ErrNotFound.
 func (e *Engine) DeletePolicy(ctx context.Context, name string) error {
 	err := e.undeclare(ctx, func(ctx context.Context) error {
-		_, rev, err := e.door.Policies.Get(ctx, name)
+		rev, err := e.door.Policies.Rev(ctx, name)
 		if err != nil {
 			return err
 		}

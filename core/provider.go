@@ -25,9 +25,9 @@ type provider struct {
 	deleting bool
 	loaded   time.Time
 
-	authorization, token, identity, test *endpoint.Template            // nil where there is none
-	revocation                           *endpoint.Template            // the same; it may have the variable client_id
-	api                                  *endpoint.Template            // nil where paths lead nowhere
+	authorization, token, identity, test *endpoint.Template // nil where there is none
+	revocation                           *endpoint.Template // the same; it may have the variable client_id
+	api                                  *endpoint.Template // nil where paths lead nowhere
 	headers                              []header
 	values                               map[string]*endpoint.Template // by variable: to check its value by itself
 	hosts                                *endpoint.Hosts
@@ -112,7 +112,7 @@ func (e *Engine) newProvider(in Integration) (*provider, error) {
 		"oauth2.authorizationUrl": p.authorization, "oauth2.tokenUrl": p.token, "identity.url": p.identity, "apiKey.testUrl": p.test,
 		"oauth2.revocationUrl": p.revocation, "apiUrl": p.api,
 	} {
-		if t == nil || !strings.HasPrefix(t.String(), "http:") {
+		if t == nil || !strings.HasPrefix(t.String(), "http:") || t == p.api && in.APIURL == "" { // one of AllowedHosts, as ever
 			continue
 		}
 		var values map[string]string

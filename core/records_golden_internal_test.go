@@ -3,6 +3,7 @@ package core
 import (
 	"github.com/polycred/polycred/core/catalog"
 	"github.com/polycred/polycred/core/input"
+	"github.com/polycred/polycred/core/internal/access"
 	"github.com/polycred/polycred/core/internal/kernel"
 	"github.com/polycred/polycred/core/internal/revocation"
 	"github.com/polycred/polycred/crypto"
@@ -27,11 +28,15 @@ type goldenSet struct {
 	switches   switchesRecord
 	revocation revocation.Record
 	job        jobRecord
+
+	signingKey  access.Key
+	tokenIssuer access.Issuer
+	policy      access.Policy
 }
 
 // goldenFormats are the records of each golden store, with every field set that the format had; those of later formats
 // are zero in it.
-var goldenFormats = map[int]goldenSet{1: goldenFormat1(), 2: goldenFormat2(), 3: goldenFormat3()}
+var goldenFormats = map[int]goldenSet{1: goldenFormat1(), 2: goldenFormat2(), 3: goldenFormat3(), 4: goldenFormat4()}
 
 func goldenFormat1() goldenSet {
 	return goldenSet{
@@ -144,6 +149,23 @@ func goldenFormat3() goldenSet {
 		ID: "p", Created: 1, Ended: 2, Until: "k", After: "j", Total: 3, Done: 4,
 		Report: reportRecord{Integrations: map[string]int{"acme": 5}, Queued: 6, Unrevocable: 7, Shared: 8, Damaged: 9, Sessions: 10},
 	}
+	return g
+}
+
+func goldenFormat4() goldenSet {
+	g := goldenFormat3()
+
+	g.session.PollingKey = []byte{4}
+	in := &g.integration.Integration
+	in.APIURL, in.Headers, in.PickerTokens = "https://acme.example.com/v1", map[string]string{"X-Version": "2"}, true
+	g.user.Meta = map[string]any{"Name": "Ada", "tags": []any{"a", 1.5, true}, "more": map[string]any{"n": "m"}}
+
+	g.signingKey = access.Key{ID: "k", PublicKey: "PEM", Label: "Label", Created: 1}
+	g.tokenIssuer = access.Issuer{
+		Issuer: "https://i.example.com", Audiences: []string{"aud"}, KeysURL: "https://i.example.com/keys", Algorithms: []string{"RS256"},
+		Created: 1, Updated: 2,
+	}
+	g.policy = access.Policy{Name: "p", Document: []byte(`{"integration:*":true}`), Created: 1, Updated: 2}
 	return g
 }
 

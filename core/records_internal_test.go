@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/polycred/polycred/core/internal/access"
 	"github.com/polycred/polycred/core/internal/due"
 	"github.com/polycred/polycred/core/internal/kernel"
 	"github.com/polycred/polycred/core/internal/lease"
@@ -27,7 +28,7 @@ var update = flag.Bool("update", false, "write the newest golden store anew: onl
 
 // The golden stores hold every table and index as bytes: testdata/store-1.json what a program of format 1 wrote, and so
 // on. Each has a key of its own, which guards nothing but that. testdata/store-1-used.json is under the key of store-1.
-const newestGolden = 3
+const newestGolden = 4
 
 func goldenPath(name string) string { return "testdata/store-" + name + ".json" }
 func goldenKEK(format int) string   { return fmt.Sprintf("testdata/store-%d.kek", format) }
@@ -35,11 +36,11 @@ func goldenKEK(format int) string   { return fmt.Sprintf("testdata/store-%d.kek"
 // goldenSpecs are all tables that hold sealed records, as they lie in stores: forever.
 var goldenSpecs = []sealed.Spec{
 	{Tag: 'c', Name: "credential", Plane: sealed.Tokens, Format: 3},
-	{Tag: 's', Name: "session", Plane: sealed.Tokens, Format: 2},
+	{Tag: 's', Name: "session", Plane: sealed.Tokens, Format: 3},
 	{Tag: 'b', Name: "boot", Plane: sealed.Tokens, Format: 1},
 	{Tag: 't', Name: "redirect", Plane: sealed.Tokens, Format: 1},
 	{Tag: 'w', Name: "password", Plane: sealed.Tokens, Format: 1},
-	{Tag: 'i', Name: "integration", Plane: sealed.Policy, Format: 2},
+	{Tag: 'i', Name: "integration", Plane: sealed.Policy, Format: 3},
 	{Tag: 'j', Name: "client secret", Plane: sealed.Policy, Format: 1},
 	{Tag: 'r', Name: "roster", Plane: sealed.Policy, Format: 1},
 	{Tag: 'a', Name: "claim", Plane: sealed.Policy, Format: 1},
@@ -50,16 +51,19 @@ var goldenSpecs = []sealed.Spec{
 	{Tag: 'l', Name: "event", Plane: sealed.Policy, Format: 1},
 	{Tag: 'h', Name: "event mark", Plane: sealed.Policy, Format: 1},
 	{Tag: 'v', Name: "lease", Plane: sealed.Policy, Format: 1},
-	{Tag: '1', Name: "user", Plane: sealed.Policy, Format: 1},
+	{Tag: '1', Name: "user", Plane: sealed.Policy, Format: 2},
 	{Tag: '2', Name: "switches", Plane: sealed.Policy, Format: 1},
 	{Tag: 'q', Name: "revocation", Plane: sealed.Tokens, Format: 1},
 	{Tag: '7', Name: "job", Plane: sealed.Policy, Format: 1},
+	{Tag: '8', Name: "signing key", Plane: sealed.Policy, Format: 1},
+	{Tag: '9', Name: "token issuer", Plane: sealed.Policy, Format: 1},
+	{Tag: '0', Name: "policy", Plane: sealed.Policy, Format: 1},
 	{Tag: '4', Name: "refresh mark", Plane: sealed.Policy, Format: 1},
 	{Tag: '6', Name: "revoke mark", Plane: sealed.Policy, Format: 1},
 }
 
 // goldenIndexes are the tags of what has no value.
-const goldenIndexes = "unefz3d5"
+const goldenIndexes = "unefz3d5+="
 
 // goldenRow is a record or an index entry of a golden store.
 type goldenRow struct {
@@ -147,7 +151,7 @@ func goldenRows(format int, ts *tables) []goldenRow {
 	if format == 2 {
 		return rows
 	}
-	return append(rows,
+	rows = append(rows,
 		goldenRecord("users", ts.users, g.user, "u"),
 		goldenRecord("switches", ts.switches, g.switches),
 		goldenRecord("revocations", ts.revocations, g.revocation, "q"),
@@ -155,6 +159,16 @@ func goldenRows(format int, ts *tables) []goldenRow {
 		goldenEntry("disabledUsers", ts.disabledUsers, "u"),
 		goldenDue("refreshes", ts.refreshes, "u", "k"),
 		goldenDue("revokes", ts.revokes, "q"),
+	)
+	if format == 3 {
+		return rows
+	}
+	return append(rows,
+		goldenRecord("access.Keys", ts.access.Keys, g.signingKey, "k"),
+		goldenRecord("access.Issuers", ts.access.Issuers, g.tokenIssuer, "https://i.example.com"),
+		goldenRecord("access.Policies", ts.access.Policies, g.policy, "p"),
+		goldenEntry("waiting", ts.waiting, g.session.waitingKey("k")...),
+		goldenEntry("polled", ts.polled, g.session.polledKey("k")...),
 	)
 }
 
@@ -348,7 +362,13 @@ func TestGoldenIsWhole(t *testing.T) {
 		t.Errorf("%s is left zero", path)
 	}
 	for field := range reflect.TypeFor[tables]().Fields() {
-		if !covered[field.Name] {
+		if field.Type == reflect.TypeFor[access.Tables]() {
+			for inner := range field.Type.Fields() {
+				if !covered[field.Name+"."+inner.Name] {
+					t.Errorf("tables.%s.%s is not in the golden store", field.Name, inner.Name)
+				}
+			}
+		} else if !covered[field.Name] {
 			t.Errorf("tables.%s is not in the golden store", field.Name)
 		}
 	}

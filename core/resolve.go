@@ -35,7 +35,7 @@ func Resolve(in Integration) (Integration, error) {
 		out.APIKey = &k
 	}
 	out.Variables, out.AllowedHosts = maps.Clone(out.Variables), slices.Clone(out.AllowedHosts)
-	out.SentHosts = slices.Clone(out.SentHosts)
+	out.Headers, out.SentHosts = maps.Clone(out.Headers), slices.Clone(out.SentHosts)
 	for i := range out.SentHosts {
 		out.SentHosts[i].Hosts = slices.Clone(out.SentHosts[i].Hosts)
 	}

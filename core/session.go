@@ -84,7 +84,7 @@ func (e *Engine) putSession(ctx context.Context, record *sessionRecord, key stri
 		e.tables.expiries.Mark(tx, record.sweepAt(), key)
 		e.tables.waiting.Mark(tx, record.waitingKey(key)...)
 		if len(record.PollingKey) > 0 {
-			e.tables.polled.Mark(tx, record.User, string(record.PollingKey), key)
+			e.tables.polled.Mark(tx, record.polledKey(key)...)
 		}
 		if record.Redirect {
 			_, rev, err := e.tables.redirects.Get(ctx, record.redirectKey()...)
@@ -104,16 +104,18 @@ func (r *sessionRecord) waitingKey(key string) []string {
 	return []string{r.User, timeKey(r.Expires.time()), key}
 }
 
-// close adds to tx the outcome of a session, which is in record.
+// closeSession adds to tx the outcome of a session, which is in record.
 func (e *Engine) closeSession(tx *sealed.Tx, record *sessionRecord, rev storage.Rev, key string) {
 	record.Phase = sessionDone
 	e.tables.sessions.Put(tx, record, rev, key)
 	e.tables.waiting.Unmark(tx, record.waitingKey(key)...)
 }
 
-// mayWait reports why a user may begin no more sessions, if so: too many of theirs have neither an outcome nor expired.
+// mayWait reports why a user may begin no more sessions, if so: too many of theirs have neither an outcome nor expired. It
+// is a bound and no exact number: sessions that begin at once are counted without each other.
 func (e *Engine) mayWait(ctx context.Context, user string) error {
-	open, _, err := e.tables.waiting.Scan(ctx, []string{user}, []string{user, timeKey(e.now())}, e.opts.OpenSessions)
+	behind := []string{user, timeKey(e.now().Add(time.Millisecond))} // one that expires now has expired
+	open, _, err := e.tables.waiting.Scan(ctx, []string{user}, behind, e.opts.OpenSessions)
 	if err == nil && len(open) >= e.opts.OpenSessions {
 		err = fmt.Errorf("%w: %d connect sessions of the user wait for an answer; finish one, or wait until they expire", ErrTooMany, len(open))
 	}
@@ -183,7 +185,7 @@ func (e *Engine) sweepSessions(ctx context.Context) error {
 				e.tables.sessions.Delete(tx, rev, entry[1])
 				e.tables.waiting.Unmark(tx, record.waitingKey(entry[1])...)
 				if len(record.PollingKey) > 0 {
-					e.tables.polled.Unmark(tx, record.User, string(record.PollingKey), entry[1])
+					e.tables.polled.Unmark(tx, record.polledKey(entry[1])...)
 				}
 			case !errors.Is(err, storage.ErrNotFound):
 				return err

@@ -435,7 +435,7 @@ func (s watchedStore) Apply(ctx context.Context, b storage.Batch) error {
 func TestRunSweepsSessions(t *testing.T) {
 	t.Parallel()
 	store := watchedStore{memory.New(), make(chan int, 1000)}
-	w := newWorld(t, store, nil)
+	w := newWorld(t, store, func(o *core.Options) { o.OpenSessions = 1000 })
 	before := len(w.sessionItems())
 	const n = 150 // more than one batch
 	for i := range n {

@@ -97,7 +97,7 @@ func (e *Engine) SigningKeys(ctx context.Context) ([]SigningKey, error) {
 // within 5 seconds, whether it was seen before or not (security 13). Errors: ErrNotFound.
 func (e *Engine) RevokeSigningKey(ctx context.Context, id string) error {
 	err := e.undeclare(ctx, func(ctx context.Context) error {
-		_, rev, err := e.door.Keys.Get(ctx, id)
+		rev, err := e.door.Keys.Rev(ctx, id)
 		if err != nil {
 			return err
 		}

@@ -106,7 +106,7 @@ func TestDisableUser(t *testing.T) {
 		t.Errorf("Rename() = %+v, %v and %d accounts, want listing and renaming to go on", renamed, err, len(w.list("u")))
 	}
 	got, err := e.ConnectedUser(ctx, "u")
-	if want := (core.ConnectedUser{ID: "u", Created: begun, Disabled: true}); err != nil || !cmp.Equal(got, want) {
+	if want := (core.ConnectedUser{ID: "u", Created: begun, Disabled: true, Meta: map[string]any{}}); err != nil || !cmp.Equal(got, want) {
 		t.Errorf("ConnectedUser() = %+v, %v, want %+v", got, err, want)
 	}
 

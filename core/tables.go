@@ -3,6 +3,7 @@ package core
 import (
 	"time"
 
+	"github.com/polycred/polycred/core/internal/access"
 	"github.com/polycred/polycred/core/internal/due"
 	"github.com/polycred/polycred/core/internal/job"
 	"github.com/polycred/polycred/core/internal/revocation"
@@ -32,6 +33,7 @@ type tables struct {
 	switches    *sealed.Table[switchesRecord]    // one
 	revocations *sealed.Table[revocation.Record] // id
 	jobs        *sealed.Table[jobRecord]         // kind, user or integration
+	access      access.Tables                    // signing keys, token issuers, policies
 
 	byUser        *sealed.Index // user, integration, credential id
 	byIntegration *sealed.Index // integration, credential id, user
@@ -40,7 +42,7 @@ type tables struct {
 	grants        *sealed.Index // look-up token of client id and provider account, user, credential id
 	disabledUsers *sealed.Index // user
 	waiting       *sealed.Index // user, when a session expires (sortable), digest of the state; until it has an outcome
-	polled        *sealed.Index // user, digest of a polling key, digest of the state
+	polled        *sealed.Index // user, digest of person and polling key, when it began (newest first), digest of the state
 
 	refreshes *due.Queue // user, credential id
 	revokes   *due.Queue // id of a revocation
@@ -68,6 +70,7 @@ func newTables(db *sealed.DB, now func() time.Time) tables {
 		switches:    sealed.NewTable[switchesRecord](db, sealed.Spec{Tag: '2', Name: "switches", Plane: sealed.Policy, Format: 1}),
 		revocations: revocation.NewTable(db),
 		jobs:        job.NewTable[reportRecord](db),
+		access:      access.NewTables(db),
 
 		byUser:        sealed.NewIndex(db, 'u', "credentials by user"),
 		byIntegration: sealed.NewIndex(db, 'n', "credentials by integration"),
@@ -126,7 +129,7 @@ type bootRecord struct {
 	Quarantined bool   `cbor:"4,keyasint,omitempty"` // set on a store that was made from another one
 }
 
-// userRecord is there for every connected user that has, or had, an account: each connect checks it, so that what is
+// userRecord is there for every connected user that has, or had, an account or metadata: each connect checks it, so that what is
 // said here holds for all of them.
 type userRecord struct {
 	Created  millis `cbor:"1,keyasint"`

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/polycred/polycred/core/internal/access"
@@ -66,6 +67,10 @@ func (e *Engine) setTokenIssuer(ctx context.Context, in TokenIssuer) (TokenIssue
 
 // checkIssuer refuses what could not be used, before it is stored.
 func (e *Engine) checkIssuer(record *access.Issuer) error {
+	u, err := url.Parse(record.KeysURL)
+	if err == nil && u.Scheme == "http" && !slices.Contains(e.opts.PrivateHosts, u.Host) {
+		return invalid("keysUrl", "must be https; plain http needs its host and port in Options.PrivateHosts")
+	}
 	verifies := usertoken.Issuer{
 		Issuer: record.Issuer, Audiences: record.Audiences, KeysURL: record.KeysURL, Algorithms: record.Algorithms,
 	}
@@ -74,11 +79,7 @@ func (e *Engine) checkIssuer(record *access.Issuer) error {
 		_, err = usertoken.New(usertoken.Options{Project: e.Project(), Issuers: []usertoken.Issuer{verifies}, KeySets: sets})
 	}
 	if err != nil {
-		return invalid("issuer", err.Error())
-	}
-	u, err := url.Parse(record.KeysURL)
-	if err != nil || u.Scheme != "https" && !slices.Contains(e.opts.PrivateHosts, u.Host) {
-		return invalid("keysUrl", "must be https; plain http needs its host and port in Options.PrivateHosts")
+		return invalid("issuer", "cannot be declared: "+strings.TrimPrefix(err.Error(), "issuers.0: "))
 	}
 	return nil
 }
@@ -110,7 +111,7 @@ func (e *Engine) TokenIssuers(ctx context.Context) ([]TokenIssuer, error) {
 // ErrNotFound.
 func (e *Engine) DeleteTokenIssuer(ctx context.Context, issuer string) error {
 	err := e.undeclare(ctx, func(ctx context.Context) error {
-		_, rev, err := e.door.Issuers.Get(ctx, issuer)
+		rev, err := e.door.Issuers.Rev(ctx, issuer)
 		if err != nil {
 			return err
 		}

@@ -8,6 +8,10 @@ import (
 // Meta returns what is stored of the connected user: JSON values under keys of the application's choice, such as "Name" and
 // "Email". A user's browser can write it, so it must never decide what anybody may do (security 14). A user of whom nothing
 // is stored has none.
+//
+// Every handle of the user gets it, whatever its token may do: it says nothing about accounts, and front ends show it to each
+// person of that user. Keep nothing in it that one of them must not see. Errors: InputError, ErrPermission for one that acts
+// as another person than its token says.
 func (u *User) Meta(ctx context.Context) (map[string]any, error) {
 	meta, err := u.meta(ctx)
 	if err != nil {

@@ -6,6 +6,7 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,21 +56,28 @@ type Door struct {
 type declared struct {
 	revisions []storage.Rev // of keys and issuers: the verifier lives as long as they stay
 	verifier  *usertoken.Verifier
-	policies  map[string]*permission.Policy
-	at        time.Time // by the engine's clock
-	real      time.Time // by one that nobody can stop
+	policies  map[string]policy
+	useless   map[string]bool // what is no longer told of, see refuse
+	at        time.Time       // by the engine's clock
+	real      time.Time       // by one that nobody can stop
 }
 
-// New returns the door of k's store: the sealed tables with the tags '8', '9' and '0'. It panics when one is taken.
-func New(k *kernel.Kernel, o Options) (*Door, error) {
+// policy is a policy with the revision at which it was read.
+type policy struct {
+	rev  storage.Rev
+	fill *permission.Policy
+}
+
+// New returns the door of k's store, with its tables.
+func New(k *kernel.Kernel, t Tables, o Options) (*Door, error) {
 	sets, err := usertoken.NewKeySets(o.Transport, &usertoken.KeySetsOptions{PlainHTTP: o.PlainHTTP, Now: k.Now})
 	if err != nil {
 		return nil, err
 	}
 	return &Door{
-		Keys:     newShelf[Key](k, sealed.Spec{Tag: '8', Name: "signing key", Plane: sealed.Policy, Format: 1}, MostKeys),
-		Issuers:  newShelf[Issuer](k, sealed.Spec{Tag: '9', Name: "token issuer", Plane: sealed.Policy, Format: 1}, MostIssuers),
-		Policies: newShelf[Policy](k, sealed.Spec{Tag: '0', Name: "policy", Plane: sealed.Policy, Format: 1}, MostPolicies),
+		Keys:     &Shelf[Key]{kernel: k, records: t.Keys, what: "signing key", most: MostKeys},
+		Issuers:  &Shelf[Issuer]{kernel: k, records: t.Issuers, what: "token issuer", most: MostIssuers},
+		Policies: &Shelf[Policy]{kernel: k, records: t.Policies, what: "policy", most: MostPolicies},
 		kernel:   k, opts: o, sets: sets,
 	}, nil
 }
@@ -99,7 +107,7 @@ func (d *Door) Judge(ctx context.Context, token string) (Visitor, error) {
 		if !ok {
 			return Visitor{}, fmt.Errorf("%w: it names a policy that there is not", usertoken.ErrToken)
 		}
-		if set, err = policy.Fill(claims.All); err != nil {
+		if set, err = policy.fill.Fill(claims.All); err != nil {
 			return Visitor{}, fmt.Errorf("%w: %v", usertoken.ErrToken, err)
 		}
 	case claims.HasPermissions:
@@ -145,45 +153,60 @@ func (d *Door) declared(ctx context.Context) (*declared, error) {
 	return now, nil
 }
 
+// read reads what is declared. What cannot be used keeps out the tokens that need it, and no others.
 func (d *Door) read(ctx context.Context, before *declared) (*declared, error) {
-	now := &declared{at: d.kernel.Now(), real: time.Now(), policies: map[string]*permission.Policy{}}
-	keys, err := d.Keys.All(ctx)
+	now := &declared{at: d.kernel.Now(), real: time.Now(), policies: map[string]policy{}, useless: map[string]bool{}}
+	keys, noKeys, err := d.Keys.readable(ctx)
 	if err != nil {
 		return nil, err
 	}
-	issuers, err := d.Issuers.All(ctx)
+	issuers, noIssuers, err := d.Issuers.readable(ctx)
 	if err != nil {
 		return nil, err
 	}
-	policies, err := d.Policies.All(ctx)
+	policies, noPolicies, err := d.Policies.readable(ctx)
 	if err != nil {
 		return nil, err
 	}
-	keys, issuers = keys[:min(len(keys), MostKeys)], issuers[:min(len(issuers), MostIssuers)] // two may have come at once
+	for _, damaged := range [][]unreadable{noKeys, noIssuers, noPolicies} {
+		for _, u := range damaged {
+			d.refuse(ctx, now, before, u.what, u.key, u.rev, u.err)
+		}
+	}
 	for _, row := range policies {
-		policy, err := permission.ParsePolicy(row.Value.Document)
-		if err != nil { // it was good when it was declared; tokens that name it are refused, no others
-			d.kernel.Log().ErrorContext(ctx, "a policy does not mean anything any more, so tokens that name it are refused",
-				"policy", row.Value.Name, "error", err)
+		name := row.Value.Name
+		if before != nil && before.policies[name].rev == row.Rev {
+			now.policies[name] = before.policies[name]
 			continue
 		}
-		now.policies[row.Value.Name] = policy
+		parsed, err := permission.ParsePolicy(row.Value.Document)
+		if err != nil {
+			d.refuse(ctx, now, before, "policy", name, row.Rev, err)
+			continue
+		}
+		now.policies[name] = policy{row.Rev, parsed}
 	}
 	o := usertoken.Options{
 		Project: d.kernel.DB().Project(), KeySets: d.sets, MaxLifetime: d.opts.MaxLifetime, Now: d.kernel.Now,
 	}
-	for _, row := range keys {
-		now.revisions = append(now.revisions, row.Rev)
+	for _, row := range oldest(keys, MostKeys, func(k *Key) int64 { return k.Created }) {
 		public, err := usertoken.ParsePublicKey(row.Value.PublicKey)
 		if err != nil {
-			return nil, &sealed.CorruptError{Table: "signing key", Key: row.Key, Err: err}
+			d.refuse(ctx, now, before, "signing key", row.Value.ID, row.Rev, err)
+			continue
 		}
+		now.revisions = append(now.revisions, row.Rev)
 		o.Keys = append(o.Keys, usertoken.Key{ID: row.Value.ID, Public: public})
 	}
 	now.revisions = append(now.revisions, 0) // no key can pass for an issuer
-	for _, row := range issuers {
+	for _, row := range oldest(issuers, MostIssuers, func(i *Issuer) int64 { return i.Created }) {
+		issuer := row.Value.verifies()
+		if _, err := usertoken.New(usertoken.Options{Project: o.Project, KeySets: d.sets, Issuers: []usertoken.Issuer{issuer}}); err != nil {
+			d.refuse(ctx, now, before, "token issuer", row.Value.Issuer, row.Rev, err)
+			continue
+		}
 		now.revisions = append(now.revisions, row.Rev)
-		o.Issuers = append(o.Issuers, row.Value.verifies())
+		o.Issuers = append(o.Issuers, issuer)
 	}
 	if before != nil && slices.Equal(before.revisions, now.revisions) {
 		now.verifier = before.verifier
@@ -193,6 +216,27 @@ func (d *Door) read(ctx context.Context, before *declared) (*declared, error) {
 		return nil, fmt.Errorf("%w: %w", errDeclared, err)
 	}
 	return now, nil
+}
+
+// refuse tells of a record that cannot be used, once: it was good when it was declared, so it is damaged, or of a newer
+// program.
+func (d *Door) refuse(ctx context.Context, now, before *declared, what, key string, rev storage.Rev, err error) {
+	id := fmt.Sprint(what, " ", key, " ", rev)
+	if now.useless[id] = true; before != nil && before.useless[id] {
+		return
+	}
+	d.kernel.Log().ErrorContext(ctx, "something that was declared about user tokens cannot be used, so tokens that need it are refused",
+		"what", what, "name", key, "error", err)
+}
+
+// oldest leaves out what came last where two processes have each added one at a time, and so too many: nothing that was in
+// use makes way for it.
+func oldest[T any](rows []sealed.Row[T], most int, created func(*T) int64) []sealed.Row[T] {
+	if len(rows) <= most {
+		return rows
+	}
+	slices.SortStableFunc(rows, func(a, b sealed.Row[T]) int { return cmp.Compare(created(&a.Value), created(&b.Value)) })
+	return rows[:most]
 }
 
 var errDeclared = errors.New("what is declared does not fit together")

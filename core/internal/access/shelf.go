@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
+	"sync"
 
 	"github.com/polycred/polycred/core/internal/kernel"
 	"github.com/polycred/polycred/core/usertoken"
@@ -41,6 +44,22 @@ type Policy struct {
 	Updated  int64  `cbor:"4,keyasint"`
 }
 
+// Tables hold what is declared.
+type Tables struct {
+	Keys     *sealed.Table[Key]    // id
+	Issuers  *sealed.Table[Issuer] // name
+	Policies *sealed.Table[Policy] // name
+}
+
+// NewTables returns the sealed tables with the tags '8', '9' and '0'. It panics when one is taken.
+func NewTables(db *sealed.DB) Tables {
+	return Tables{
+		Keys:     sealed.NewTable[Key](db, sealed.Spec{Tag: '8', Name: "signing key", Plane: sealed.Policy, Format: 1}),
+		Issuers:  sealed.NewTable[Issuer](db, sealed.Spec{Tag: '9', Name: "token issuer", Plane: sealed.Policy, Format: 1}),
+		Policies: sealed.NewTable[Policy](db, sealed.Spec{Tag: '0', Name: "policy", Plane: sealed.Policy, Format: 1}),
+	}
+}
+
 // What a change of a Shelf may end with, beside the errors of the store.
 var (
 	ErrConflict = errors.New("it is of another revision")
@@ -51,17 +70,70 @@ var (
 type Shelf[T any] struct {
 	kernel  *kernel.Kernel
 	records *sealed.Table[T]
+	what    string // one of them
 	most    int
+
+	adding sync.Mutex // one at a time is counted and added
 }
 
-func newShelf[T any](k *kernel.Kernel, spec sealed.Spec, most int) *Shelf[T] {
-	return &Shelf[T]{kernel: k, records: sealed.NewTable[T](k.DB(), spec), most: most}
-}
+// spare is how many more than a Shelf takes are read all the same: several processes may each have added one at a time.
+const spare = 20
 
 // All returns every record, in the order of their keys.
 func (s *Shelf[T]) All(ctx context.Context) ([]sealed.Row[T], error) {
-	rows, _, err := s.records.List(ctx, nil, nil, s.most+1)
+	rows, _, err := s.records.List(ctx, nil, nil, s.most+spare)
 	return rows, err
+}
+
+// unreadable is a record that does not open: damaged, or of a newer program.
+type unreadable struct {
+	what, key string
+	rev       storage.Rev
+	err       error
+}
+
+// readable is All, apart from records that do not open.
+func (s *Shelf[T]) readable(ctx context.Context) (rows []sealed.Row[T], damaged []unreadable, err error) {
+	if rows, err = s.All(ctx); !unopened(err) {
+		return rows, nil, err
+	}
+	keys, _, err := s.records.Keys(ctx, nil, nil, s.most+spare)
+	if err != nil {
+		return nil, nil, err
+	}
+	rows = rows[:0]
+	for _, row := range keys {
+		value, rev, err := s.records.Get(ctx, row.Key...)
+		switch {
+		case errors.Is(err, storage.ErrNotFound): // since
+		case unopened(err):
+			damaged = append(damaged, unreadable{s.what, strings.Join(row.Key, " "), row.Rev, err})
+		case err != nil:
+			return nil, nil, err
+		default:
+			rows = append(rows, sealed.Row[T]{Key: row.Key, Value: value, Rev: rev})
+		}
+	}
+	return rows, damaged, nil
+}
+
+// unopened reports whether err is about one record, and not about the store.
+func unopened(err error) bool {
+	var corrupt *sealed.CorruptError
+	var format *sealed.FormatError
+	return errors.As(err, &corrupt) || errors.As(err, &format)
+}
+
+// Rev returns the revision of a record, also of one that does not open. Errors: storage.ErrNotFound.
+func (s *Shelf[T]) Rev(ctx context.Context, key string) (storage.Rev, error) {
+	rows, _, err := s.records.Keys(ctx, []string{key}, nil, 1)
+	if err == nil && len(rows) == 0 {
+		err = storage.ErrNotFound
+	}
+	if err != nil {
+		return 0, err
+	}
+	return rows[0].Rev, nil
 }
 
 // Get returns one record. Errors: storage.ErrNotFound.
@@ -73,9 +145,14 @@ func (s *Shelf[T]) Get(ctx context.Context, key string) (T, storage.Rev, error) 
 // ErrConflict where rev is not what is stored, ErrFull.
 func (s *Shelf[T]) Put(ctx context.Context, key string, record *T, rev storage.Rev, ev kernel.Event) (storage.Rev, error) {
 	if rev == 0 {
-		rows, err := s.All(ctx)
+		s.adding.Lock()
+		defer s.adding.Unlock()
+		rows, _, err := s.records.Keys(ctx, nil, nil, s.most+spare)
 		if err != nil {
 			return 0, err
+		}
+		if slices.ContainsFunc(rows, func(row sealed.Row[T]) bool { return slices.Equal(row.Key, []string{key}) }) {
+			return 0, ErrConflict
 		}
 		if len(rows) >= s.most {
 			return 0, fmt.Errorf("%w: at most %d", ErrFull, s.most)
