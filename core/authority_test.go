@@ -31,6 +31,10 @@ var guarded = map[string]struct {
 		_, err := u.Token(ctx, sel)
 		return err
 	}},
+	"PickerToken": {need: []core.Action{core.ActToken}, do: func(ctx context.Context, u *core.User, sel core.Selector) error {
+		_, err := u.PickerToken(ctx, sel)
+		return err
+	}},
 	"TokenSource": {need: []core.Action{core.ActToken}, do: func(ctx context.Context, u *core.User, sel core.Selector) error {
 		_, err := u.TokenSource(ctx, sel)
 		return err
@@ -103,6 +107,8 @@ var elsewhere = map[string]string{
 	"ConnectOutcomeOf": "TestSecurity11_PollingKey",
 	"GiveUpConnect":    "TestSecurity11_PollingKey",
 	"May":              "TestMay",
+	"Person":           "gives back what the caller has",
+	"TokenID":          "gives back what the caller has",
 	"Meta":             "TestUserMetaPermission",
 	"UpdateMeta":       "TestUserMetaPermission",
 }
