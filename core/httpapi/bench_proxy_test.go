@@ -64,7 +64,7 @@ func newBenchHouse(b *testing.B) *benchHouse {
 	if err != nil {
 		b.Fatal(err)
 	}
-	silent := slog.New(slog.NewTextHandler(io.Discard, nil))
+	silent := slog.New(slog.DiscardHandler)
 	ctx := context.Background()
 	if h.engine, err = core.Open(ctx, store, crypto.KEKs{Tokens: kek, Policy: kek}, &core.Options{PrivateHosts: []string{to.Host}, Logger: silent}); err != nil {
 		b.Fatal(err)

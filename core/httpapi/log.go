@@ -65,6 +65,9 @@ func (a *api) logged(w http.ResponseWriter, r *http.Request, serve func(http.Res
 				a.fail(seen, r, errPanic)
 			}
 		}
+		if !a.log.Enabled(r.Context(), slog.LevelInfo) {
+			return
+		}
 		a.log.LogAttrs(r.Context(), slog.LevelInfo, "request", slog.String("requestId", e.id), slog.String("method", method(r.Method)),
 			slog.String("route", e.route), slog.Int("status", seen.status), slog.Int64("bytes", seen.bytes),
 			slog.Duration("took", time.Since(began)), slog.String("user", e.user), slog.String("token", e.tokenID),
