@@ -181,6 +181,7 @@ func TestProxyStalls(t *testing.T) {
 			w.Header().Set("Content-Length", "0")
 			w.WriteHeader(http.StatusConflict)
 			_ = http.NewResponseController(w).Flush()
+			return
 		default:
 			_, _ = io.Copy(io.Discard, r.Body)
 		}
