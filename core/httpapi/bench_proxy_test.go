@@ -139,7 +139,7 @@ func BenchmarkProxyFloor(b *testing.B) {
 		Rewrite:    func(r *httputil.ProxyRequest) { r.SetURL(to) },
 		BufferPool: &pool{sync.Pool{New: func() any { buf := make([]byte, 32<<10); return &buf }}},
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck,forcetypeassert // it always is one
+	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // it always is one
 	transport.MaxIdleConnsPerHost = 64
 	reverse.Transport = transport
 	server := httptest.NewServer(reverse)
