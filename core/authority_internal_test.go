@@ -75,7 +75,7 @@ func (p *NamedPolicies) authority(name string) *authority {
 		return ok && allows(a, s)
 	}
 	return &authority{
-		raw: []byte(name), may: allows, user: allows(ActUser, &subject{}), grants: grants,
+		raw: func() []byte { return []byte(name) }, may: allows, user: allows(ActUser, &subject{}), grants: grants,
 		any: func(p permission.Permission, integration string) bool {
 			return grants(p, &subject{integration: integration})
 		},

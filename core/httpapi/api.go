@@ -42,7 +42,8 @@ func New(engine *core.Engine, o *Options) (http.Handler, error) {
 }
 
 // Server returns a server for a handler of New, with limits that fit it: headers of 64 KiB within 10 seconds, and connections
-// that idle no longer than 2 minutes. Bodies have limits of their own. Set Addr, or call Serve with a listener.
+// that idle no longer than 2 minutes. Bodies have limits of their own: ReadTimeout and WriteTimeout stay 0, and the Proxy API
+// would go past them, because a good upload or download may take hours. Set Addr, or call Serve with a listener.
 func Server(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
@@ -127,11 +128,12 @@ func (a *api) page(pattern string, h func(http.ResponseWriter, *http.Request) er
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.logged(w, r, func(w http.ResponseWriter, r *http.Request) {
 		setCORS(w.Header())
-		if r.Method == http.MethodOptions {
+		target, proxied := proxyTarget(written(r.URL))
+		if r.Method == http.MethodOptions && (!proxied || r.Header.Get("Authorization") == "") { // a preflight never has that
 			preflight(w, r)
 			return
 		}
-		if target, ok := proxyTarget(r.URL.EscapedPath()); ok {
+		if proxied {
 			noteRoute(r, proxyRoute)
 			if err := a.proxy.serve(w, r, target); err != nil {
 				a.fail(w, r, err)

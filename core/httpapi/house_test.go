@@ -56,7 +56,7 @@ type house struct {
 // newHouse starts one; change may alter the options of both.
 func newHouse(t *testing.T, change func(*core.Options, *httpapi.Options)) *house {
 	t.Helper()
-	h := &house{T: t, clock: coretest.NewClock(time.Time{}), store: memory.New()}
+	h := &house{T: t, clock: coretest.NewClock(time.Time{}), store: &applies{Store: memory.New()}}
 	var err error
 	h.provider, err = coretest.NewOAuthServer(&coretest.OAuthServerOptions{Now: h.clock.Now, ClientSecret: "canary-client-secret"})
 	if err != nil {
@@ -314,7 +314,9 @@ func (h *house) searchSecrets() {
 	}
 }
 
-func isLetter(b byte) bool { return 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || b == '_' || '0' <= b && b <= '9' }
+func isLetter(b byte) bool {
+	return 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || b == '_' || '0' <= b && b <= '9'
+}
 
 // context with a deadline for what must not hang.
 func (h *house) soon() context.Context {

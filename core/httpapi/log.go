@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -53,14 +54,19 @@ func (a *api) logged(w http.ResponseWriter, r *http.Request, serve func(http.Res
 	seen := &observed{ResponseWriter: w}
 	seen.Header().Set(headerRequestID, e.id)
 	defer func() {
-		if p := recover(); p != nil {
-			if p == http.ErrAbortHandler { //nolint:errorlint // the very value, as net/http documents
-				panic(p)
-			}
+		p := recover()
+		switch {
+		case p == http.ErrAbortHandler: //nolint:errorlint // the very value, as net/http documents
+			e.code = cmp.Or(e.code, "aborted")
+			defer panic(p) // when the line is written
+		case p != nil:
 			a.log.Error("a request ended in a panic", "requestId", e.id, "route", e.route, "stack", string(debug.Stack())) // not what it says
 			if seen.status == 0 {
 				a.fail(seen, r, errPanic)
 			}
+		}
+		if !a.log.Enabled(r.Context(), slog.LevelInfo) {
+			return
 		}
 		a.log.LogAttrs(r.Context(), slog.LevelInfo, "request", slog.String("requestId", e.id), slog.String("method", method(r.Method)),
 			slog.String("route", e.route), slog.Int("status", seen.status), slog.Int64("bytes", seen.bytes),

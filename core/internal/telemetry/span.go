@@ -52,7 +52,8 @@ func (i *Instruments) Start(ctx context.Context, name Name, integration, credent
 	if slices.Contains(outward, name) {
 		kind = trace.SpanKindClient
 	}
-	attributes := []attribute.KeyValue{keyIntegration.String(integration)}
+	attributes := make([]attribute.KeyValue, 1, 2)
+	attributes[0] = keyIntegration.String(integration)
 	if credential != "" {
 		attributes = append(attributes, keyCredential.String(credential))
 	}
@@ -72,7 +73,9 @@ func (s *Span) Credential(id string) {
 
 // Answered is Result for a request to which an answer came.
 func (s *Span) Answered(status int) {
-	s.span.SetAttributes(keyStatus.Int(status))
+	if s.span.IsRecording() { // attributes cost, and most spans are nobody's
+		s.span.SetAttributes(keyStatus.Int(status))
+	}
 	s.result = ResultOK
 	if status >= 400 {
 		s.result = strconv.Itoa(status) // as OpenTelemetry has it for HTTP clients
@@ -87,7 +90,9 @@ func (s *Span) Method(method string) {
 	if !slices.Contains(methods, method) {
 		method = other
 	}
-	s.span.SetAttributes(keyMethod.String(method))
+	if s.span.IsRecording() {
+		s.span.SetAttributes(keyMethod.String(method))
+	}
 }
 
 var methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE"}
