@@ -40,7 +40,7 @@ var arrows = []arrow{
 	{"core", "storage storage/sealed crypto core/{input,permission,usertoken,catalog,internal/*}"},
 	{"core/internal/*", "storage storage/sealed crypto core/internal/*"},
 	{"core/workflow", "core core/{input,internal/*} storage storage/sealed"},
-	{"core/httpapi", "core core/{input,workflow,permission,usertoken,internal/*}"},
+	{"core/httpapi", "crypto core core/{input,workflow,permission,usertoken,internal/*}"},
 	{"core/admin", "core core/{input,workflow,permission,usertoken,catalog,internal/*}"},
 	{"core/coretest", "core core/* storage storage/memory storage/sealed crypto"},
 	{"core/coretest/*", "core/coretest"},

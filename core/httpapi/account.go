@@ -42,7 +42,7 @@ func (a *api) configuration(ctx context.Context, c *core.Configuration) (wireCon
 	}
 	return wireConfiguration{
 		ID: c.ID, Credential: c.Credential, Default: c.Default, Workflows: states, Settings: c.Settings, Passwords: c.Passwords,
-		Missing: c.Missing, Meta: c.Meta, ExternalID: c.ExternalID, Created: c.Created, Updated: c.Updated,
+		Missing: c.Missing, Meta: c.Meta, ExternalID: c.ExternalID, Created: c.Created, Updated: c.Updated, ETag: etag(c),
 	}, nil
 }
 
@@ -102,8 +102,11 @@ func (a *api) getCredential(w http.ResponseWriter, r *http.Request) error {
 		if err == nil {
 			return a.writeCredential(w, r, u, &result.Credential, http.StatusOK)
 		}
-		if errors.Is(err, core.ErrUnfinished) || errors.Is(err, core.ErrSession) && result == nil {
+		switch {
+		case errors.Is(err, core.ErrUnfinished), errors.Is(err, core.ErrSession) && result == nil:
 			return errNotFound
+		case result == nil: // it says nothing of the attempt
+			return err
 		}
 		return &Error{http.StatusUnprocessableEntity, core.Code(err), core.Message(err)} // never 401 or 403: that logs people out
 	}
@@ -111,7 +114,18 @@ func (a *api) getCredential(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return a.writeCredential(w, r, u, &c, http.StatusOK)
+	wired, err := a.whole(r.Context(), u, &c)
+	if err != nil {
+		return err
+	}
+	for _, configuration := range wired.Configs {
+		if configuration.Default {
+			w.Header().Set("ETag", configuration.ETag)
+		}
+	}
+	noteCredential(r, c.ID)
+	a.write(w, http.StatusOK, wired)
+	return nil
 }
 
 // getAccount is row 13: an integration with one of its accounts, and with its token where a file picker may have it.
@@ -275,7 +289,7 @@ func keyPayload(payload map[string]any) (key crypto.Secret, variables map[string
 func (a *api) completeInstall(w http.ResponseWriter, r *http.Request, u *core.User, in *core.Integration, body *credentialBody) error {
 	result, err := u.CompleteConnect(r.Context(), core.CompleteInput{Integration: in.Name, Code: body.Code, RedirectURL: body.RedirectURL})
 	if err != nil {
-		return neverLogOut(err)
+		return neverLogOut(waitFor(err))
 	}
 	return a.writeCredential(w, r, u, &result.Credential, http.StatusCreated)
 }

@@ -314,7 +314,9 @@ func (h *house) searchSecrets() {
 	}
 }
 
-func isLetter(b byte) bool { return 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || b == '_' || '0' <= b && b <= '9' }
+func isLetter(b byte) bool {
+	return 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || b == '_' || '0' <= b && b <= '9'
+}
 
 // context with a deadline for what must not hang.
 func (h *house) soon() context.Context {

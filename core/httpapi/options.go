@@ -104,9 +104,8 @@ func (o *Options) prepare(e *core.Engine) (Options, error) {
 		return p, err
 	}
 	for _, origin := range p.AllowedOrigins {
-		u, err := url.Parse(origin)
-		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.Scheme+"://"+u.Host != origin {
-			return p, fmt.Errorf("allowedOrigins: %q is no origin: write scheme and host only, like https://app.example.com", origin)
+		if !isOrigin(origin) {
+			return p, fmt.Errorf("allowedOrigins: %q is no origin as browsers write it: scheme, host in lower case, and a port that is not the usual one, like https://app.example.com", origin)
 		}
 	}
 	switch {
@@ -122,8 +121,8 @@ func (o *Options) prepare(e *core.Engine) (Options, error) {
 func checkPublicURL(public, callback string) error {
 	u, err := url.Parse(public)
 	switch {
-	case err != nil || u.Host == "" || u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "":
-		return errors.New("publicUrl: must be scheme and host, like https://connect.example.com")
+	case err != nil || !isOrigin(public):
+		return errors.New("publicUrl: must be scheme, host in lower case, and a port that is not the usual one, like https://connect.example.com")
 	case u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())):
 		return errors.New("publicUrl: must be https, or http on localhost or 127.0.0.1")
 	case callback == "":
@@ -134,6 +133,17 @@ func checkPublicURL(public, callback string) error {
 		return fmt.Errorf("publicUrl: core.Options.CallbackURL (%s) has to lie under it (%s): a cookie does not cross hosts", callback, public)
 	}
 	return nil
+}
+
+// isOrigin reports whether a text is an origin in the form in which browsers send it (RFC 6454 §6.2), so that it can be
+// compared as it is.
+func isOrigin(text string) bool {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.Scheme+"://"+u.Host != text {
+		return false
+	}
+	usual := map[string]string{"https": "443", "http": "80"}[u.Scheme]
+	return u.Host == strings.ToLower(u.Host) && u.Port() != usual && !strings.HasSuffix(u.Host, ":")
 }
 
 // loopback reports whether a browser treats plain http on this host as secure.
