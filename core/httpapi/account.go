@@ -215,6 +215,14 @@ type installOptions struct {
 	ExternalID    string `json:"externalId"`
 }
 
+// check refuses what contradicts itself.
+func (o *installOptions) check() error {
+	if o.Credential != "" && o.ExternalID != "" {
+		return invalid("installOptions.externalId names a new account: it does not go with selectedCredentialId.")
+	}
+	return nil
+}
+
 // credentialBody is the body of row 9, or of row 10 where there is a code.
 type credentialBody struct {
 	IntegrationID  string         `json:"integrationId"`
@@ -250,6 +258,9 @@ func (a *api) postCredential(w http.ResponseWriter, r *http.Request) error {
 	}
 	key, variables, err := keyPayload(body.Payload)
 	if err != nil {
+		return err
+	}
+	if err := body.InstallOptions.check(); err != nil {
 		return err
 	}
 	c, err := u.AddKey(r.Context(), core.KeyInput{
@@ -289,7 +300,7 @@ func keyPayload(payload map[string]any) (key crypto.Secret, variables map[string
 func (a *api) completeInstall(w http.ResponseWriter, r *http.Request, u *core.User, in *core.Integration, body *credentialBody) error {
 	result, err := u.CompleteConnect(r.Context(), core.CompleteInput{Integration: in.Name, Code: body.Code, RedirectURL: body.RedirectURL})
 	if err != nil {
-		return neverLogOut(waitFor(err))
+		return neverLogOut(waitFor(pageError(err)))
 	}
 	return a.writeCredential(w, r, u, &result.Credential, http.StatusCreated)
 }

@@ -25,3 +25,6 @@ func FailureOf(err error) (int, string) {
 	f := failureOf(err, "")
 	return f.Status, f.Code
 }
+
+// IsPage reports whether a pattern is that of a page.
+func IsPage(h http.Handler, pattern string) bool { return h.(*api).isPage[pattern] }

@@ -48,6 +48,7 @@ type house struct {
 	keks     crypto.KEKs
 	opts     core.Options
 	http     httpapi.Options
+	handler  http.Handler
 
 	mu   sync.Mutex // guards text
 	text bytes.Buffer
@@ -67,8 +68,7 @@ func newHouse(t *testing.T, change func(*core.Options, *httpapi.Options)) *house
 		h.provider.AddAccount(coretest.Account{Subject: login, Name: login + "@example.com"})
 		h.provider.AddKey("key-"+login, login)
 	}
-	var handler http.Handler
-	h.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler.ServeHTTP(w, r) }))
+	h.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.handler.ServeHTTP(w, r) }))
 	t.Cleanup(h.server.Close)
 	kek, err := crypto.NewKEK()
 	if err != nil {
@@ -95,7 +95,7 @@ func newHouse(t *testing.T, change func(*core.Options, *httpapi.Options)) *house
 		}
 	}
 	h.key = h.newKey()
-	if handler, err = httpapi.New(h.engine, &h.http); err != nil {
+	if h.handler, err = httpapi.New(h.engine, &h.http); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(h.searchSecrets)
@@ -273,16 +273,21 @@ func (w *window) consent(hop, login string) answer {
 	return w.get(page.URL)
 }
 
-// install connects an account as the SDK does, and returns its id.
+// install connects an account of the calendar as the SDK does, and returns its id.
 func (h *house) install(token, login, installOptions string) string {
 	h.Helper()
+	return h.installAt(token, calendar, login, installOptions)
+}
+
+func (h *house) installAt(token, integration, login, installOptions string) string {
+	h.Helper()
 	key := "poll-" + login + fmt.Sprint(time.Now().UnixNano())
-	built := h.buildOAuth(token, calendar, key, installOptions)
+	built := h.buildOAuth(token, integration, key, installOptions)
 	if built.Status != http.StatusOK {
 		h.Fatalf("build-oauth = %d %s", built.Status, built.Body)
 	}
 	w := h.window()
-	if page := w.nonce(token, calendar); page.Status != http.StatusOK {
+	if page := w.nonce(token, integration); page.Status != http.StatusOK {
 		h.Fatalf("oauth-nonce = %d %s", page.Status, page.Body)
 	}
 	if done := w.consent(built.json(h)["redirectUrl"].(string), login); done.Status != http.StatusOK {

@@ -48,9 +48,15 @@ func (a *api) begin(r *http.Request, u *core.User) (*core.ConnectSession, error)
 	if err != nil {
 		return nil, err
 	}
+	if in.OAuth2 == nil {
+		return nil, invalid("This integration is connected with a key: send it with POST …/sdk/credentials.")
+	}
 	var options installOptions
 	if raw := q.Get("installOptions"); raw != "" && json.Unmarshal([]byte(raw), &options) != nil {
 		return nil, invalid("installOptions is not the JSON of an object.")
+	}
+	if err := options.check(); err != nil {
+		return nil, err
 	}
 	variables := map[string]string{}
 	if raw := q.Get("endUserSuppliedValues"); raw != "" {
@@ -72,10 +78,19 @@ func (a *api) begin(r *http.Request, u *core.User) (*core.ConnectSession, error)
 	if key == "" {
 		key = q.Get("sessionId") // SDKs before 2.2.3
 	}
-	return u.Connect(r.Context(), core.ConnectInput{
+	session, err := u.Connect(r.Context(), core.ConnectInput{
 		Integration: in.Name, AllowMultiple: options.AllowMultiple || options.Credential != "", Into: options.Credential,
 		ExternalID: options.ExternalID, RedirectURL: q.Get("redirectUrl"), Variables: variables, PollingKey: key,
 	})
+	return session, pageError(err)
+}
+
+// pageError is the error of a page of the application that is none of its own, in words that say whose list it is.
+func pageError(err error) error {
+	if wrong, ok := errors.AsType[*core.InputError](err); ok && wrong.Field == "redirectUrl" {
+		return invalid("redirectUrl is none of the pages that the application lists. They are compared exactly.")
+	}
+	return err
 }
 
 // askedFor is the integration that a query names, by its id or, without one, as an action.
