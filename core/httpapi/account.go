@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/polycred/polycred/core"
@@ -231,6 +232,8 @@ type credentialBody struct {
 
 	Code        string `json:"code"`
 	RedirectURL string `json:"redirectUrl"`
+	// Parameters are the others of the page, such as state and iss. The SDK does not send them; who can should (RFC 9207).
+	Parameters  map[string]string `json:"parameters"`
 	Integration struct {
 		InstallOptions installOptions `json:"installOptions"`
 	} `json:"integrationOptions"`
@@ -298,7 +301,11 @@ func keyPayload(payload map[string]any) (key crypto.Secret, variables map[string
 
 // completeInstall is row 10: a code that came in at a page of the application.
 func (a *api) completeInstall(w http.ResponseWriter, r *http.Request, u *core.User, in *core.Integration, body *credentialBody) error {
-	result, err := u.CompleteConnect(r.Context(), core.CompleteInput{Integration: in.Name, Code: body.Code, RedirectURL: body.RedirectURL})
+	values := url.Values{}
+	for name, value := range body.Parameters {
+		values.Set(name, value)
+	}
+	result, err := u.CompleteConnect(r.Context(), core.CompleteInput{Integration: in.Name, Code: body.Code, RedirectURL: body.RedirectURL, Values: values})
 	if err != nil {
 		return neverLogOut(waitFor(pageError(err)))
 	}

@@ -37,7 +37,7 @@ func newFullHouse(t *testing.T, change func(*core.Options, *httpapi.Options)) *h
 		}
 	})
 	in := h.provider.Integration(notes)
-	in.PickerTokens, in.ProviderInitiated = true, true
+	in.PickerTokens, in.ProviderInitiated, in.OAuth2.RequireIssuer = true, true, false
 	in.Settings = []input.Input{
 		{ID: "folder", Type: input.Text, Title: "Folder", Default: "inbox"},
 		{ID: "webhook", Type: input.Password, Title: "Secret of the webhook"},
