@@ -376,7 +376,9 @@ func (a *api) deleteIntegration(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	sel.Configuration = "" // it names an account by way of a setting, which is no way to remove one
+	if sel.Credential == "" && sel.Configuration != "" { // or the only account would go, whatever this names
+		return invalid("A configuration does not name the account to remove. Send " + sdkCredential + ".")
+	}
 	if err := u.Disconnect(r.Context(), sel); err != nil {
 		return err
 	}

@@ -68,13 +68,35 @@ func newHouse(t *testing.T, change func(*core.Options, *httpapi.Options)) *house
 		h.provider.AddAccount(coretest.Account{Subject: login, Name: login + "@example.com"})
 		h.provider.AddKey("key-"+login, login)
 	}
-	h.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.handler.ServeHTTP(w, r) }))
-	t.Cleanup(h.server.Close)
 	kek, err := crypto.NewKEK()
 	if err != nil {
 		t.Fatal(err)
 	}
 	h.keks = crypto.KEKs{Tokens: kek, Policy: kek}
+	h.open(change)
+	return h
+}
+
+// neighbour starts another project in the store of a house.
+func (h *house) neighbour(change func(*core.Options, *httpapi.Options)) *house {
+	h.Helper()
+	n := &house{T: h.T, clock: h.clock, store: h.store, provider: h.provider, keks: h.keks}
+	n.open(func(o *core.Options, p *httpapi.Options) {
+		o.Project = "01900000-0000-7000-8000-0000000000aa"
+		if change != nil {
+			change(o, p)
+		}
+	})
+	return n
+}
+
+// open opens the engine and serves it.
+func (h *house) open(change func(*core.Options, *httpapi.Options)) {
+	h.Helper()
+	t := h.T
+	var err error
+	h.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.handler.ServeHTTP(w, r) }))
+	t.Cleanup(h.server.Close)
 	h.opts = core.Options{
 		CallbackURL: h.server.URL + "/callback", PrivateHosts: []string{h.provider.Host()}, Now: h.clock.Now,
 		RedirectURLs: []string{h.server.URL + "/app/connected"}, Logger: slog.New(slog.NewTextHandler(h, nil)),
@@ -99,7 +121,6 @@ func newHouse(t *testing.T, change func(*core.Options, *httpapi.Options)) *house
 		t.Fatal(err)
 	}
 	t.Cleanup(h.searchSecrets)
-	return h
 }
 
 // keyed is an integration with API keys.
