@@ -28,7 +28,7 @@ var update = flag.Bool("update", false, "write what is answered into testdata")
 const notes = "notes"
 
 // newFullHouse is a house with workflows, options of inputs, and a third integration.
-func newFullHouse(t *testing.T, change func(*core.Options, *httpapi.Options)) *house {
+func newFullHouse(t testing.TB, change func(*core.Options, *httpapi.Options)) *house {
 	t.Helper()
 	h := newHouse(t, func(o *core.Options, p *httpapi.Options) {
 		p.Workflows, p.Sources = newFlows(), map[string]map[string]httpapi.Source{calendar: {"folders": folders}}

@@ -38,7 +38,7 @@ const (
 // house is an application that serves the HTTP API: a provider, an engine in memory, a server on loopback, and a signing key.
 // Every line that is logged is searched for secrets when the test ends.
 type house struct {
-	*testing.T
+	testing.TB
 	clock    *coretest.Clock
 	provider *coretest.OAuthServer
 	engine   *core.Engine
@@ -55,9 +55,9 @@ type house struct {
 }
 
 // newHouse starts one; change may alter the options of both.
-func newHouse(t *testing.T, change func(*core.Options, *httpapi.Options)) *house {
+func newHouse(t testing.TB, change func(*core.Options, *httpapi.Options)) *house {
 	t.Helper()
-	h := &house{T: t, clock: coretest.NewClock(time.Time{}), store: memory.New()}
+	h := &house{TB: t, clock: coretest.NewClock(time.Time{}), store: memory.New()}
 	var err error
 	h.provider, err = coretest.NewOAuthServer(&coretest.OAuthServerOptions{Now: h.clock.Now, ClientSecret: "canary-client-secret"})
 	if err != nil {
@@ -80,7 +80,7 @@ func newHouse(t *testing.T, change func(*core.Options, *httpapi.Options)) *house
 // neighbour starts another project in the store of a house.
 func (h *house) neighbour(change func(*core.Options, *httpapi.Options)) *house {
 	h.Helper()
-	n := &house{T: h.T, clock: h.clock, store: h.store, provider: h.provider, keks: h.keks}
+	n := &house{TB: h.TB, clock: h.clock, store: h.store, provider: h.provider, keks: h.keks}
 	n.open(func(o *core.Options, p *httpapi.Options) {
 		o.Project = "01900000-0000-7000-8000-0000000000aa"
 		if change != nil {
@@ -93,7 +93,7 @@ func (h *house) neighbour(change func(*core.Options, *httpapi.Options)) *house {
 // open opens the engine and serves it.
 func (h *house) open(change func(*core.Options, *httpapi.Options)) {
 	h.Helper()
-	t := h.T
+	t := h.TB
 	var err error
 	h.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.handler.ServeHTTP(w, r) }))
 	t.Cleanup(h.server.Close)
@@ -204,7 +204,11 @@ func (h *house) do(token, method, path, body string, header ...string) answer {
 
 // direct is do without a network: when it returns, all that the request does is done.
 func (h *house) direct(token, method, path, body string, header ...string) answer {
-	req := httptest.NewRequestWithContext(h.soon(), method, strings.TrimPrefix(h.url(path), h.server.URL), strings.NewReader(body))
+	return h.serve(h.soon(), token, method, path, body, header...)
+}
+
+func (h *house) serve(ctx context.Context, token, method, path, body string, header ...string) answer {
+	req := httptest.NewRequestWithContext(ctx, method, strings.TrimPrefix(h.url(path), h.server.URL), strings.NewReader(body))
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
