@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -49,6 +50,8 @@ type house struct {
 	opts     core.Options
 	http     httpapi.Options
 	handler  http.Handler
+
+	flows atomic.Int64 // that were begun
 
 	mu   sync.Mutex // guards text
 	text bytes.Buffer
@@ -320,7 +323,7 @@ func (h *house) install(token, login, installOptions string) string {
 
 func (h *house) installAt(token, integration, login, installOptions string) string {
 	h.Helper()
-	key := "poll-" + login + fmt.Sprint(time.Now().UnixNano())
+	key := fmt.Sprintf("poll-%s-%d", login, h.flows.Add(1))
 	built := h.buildOAuth(token, integration, key, installOptions)
 	if built.Status != http.StatusOK {
 		h.Fatalf("build-oauth = %d %s", built.Status, built.Body)
