@@ -220,7 +220,7 @@ func (h *house) serve(ctx context.Context, token, method, path, body string, hea
 	}
 	w := httptest.NewRecorder()
 	h.handler.ServeHTTP(w, req)
-	return answer{w.Code, w.Result().Header, w.Body.Bytes()} //nolint:bodyclose // there is none to close
+	return answer{w.Code, w.Result().Header, w.Body.Bytes()}
 }
 
 func (h *house) url(path string) string {

@@ -59,7 +59,8 @@ type Options struct {
 }
 
 // Source answers with the options of a dynamic input: what a person may choose. Acct is the account that the options are
-// for, nil where the call names none and none is needed; client acts as it.
+// for, which the caller may send requests as; client acts as it. An error of core is told as such, any other as one sentence
+// that says no more than that it failed. It may be called concurrently.
 type Source func(ctx context.Context, acct *core.Credential, client *http.Client, query SourceQuery) (SourcePage, error)
 
 // SourceQuery says which options are asked for.
