@@ -199,6 +199,7 @@ func TestSecurity27(t *testing.T) {
 	})
 	token := h.token("acme", nil)
 	h.install(token, "ada", `{}`)
+	h.impatient()
 	run := func() answer { return h.do(token, http.MethodPost, "{P}/triggers/"+flowID+"?userToken="+token, "{}") }
 	work.run = func(http.ResponseWriter, *http.Request) error { panic("canary-panic " + token) }
 	if got := run(); got.Status != http.StatusInternalServerError || got.json(t)["code"] != "internal" {

@@ -90,7 +90,9 @@ func (s *Span) Answered(status int) {
 // Served is Result for a request to the HTTP API that was answered; what the client did wrong is no error here, as
 // OpenTelemetry has it for HTTP servers. Route is as for Instruments.Served.
 func (s *Span) Served(route string, status int) {
-	s.span.SetAttributes(keyRoute.String(cmp.Or(route, other)), keyStatus.Int(status))
+	if s.span.IsRecording() {
+		s.span.SetAttributes(keyRoute.String(cmp.Or(route, other)), keyStatus.Int(status))
+	}
 	s.result = ResultOK
 	if status >= 500 {
 		s.result = strconv.Itoa(status)
