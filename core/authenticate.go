@@ -69,7 +69,7 @@ func (u *User) May(p permission.Permission, integration string) bool {
 
 // authorityOf returns what a handle with these permissions may do.
 func authorityOf(set *permission.Set) *authority {
-	return &authority{raw: set.AppendJSON(nil), may: func(a action, s *subject) bool {
+	return &authority{raw: func() []byte { return set.AppendJSON(nil) }, may: func(a action, s *subject) bool {
 		t := permission.Target{
 			Level: permission.LevelCredential, Integration: s.integration, Credential: s.credential, ExternalID: s.externalID,
 			Owner: s.owner, Configuration: s.configuration,

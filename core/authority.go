@@ -29,7 +29,7 @@ type subject struct {
 // authority narrows a User handle to what its token may. It lives on in the connect sessions that the handle begins: the
 // account that answers is judged by it too (rule 9).
 type authority struct {
-	raw []byte // as a session keeps it
+	raw func() []byte // as a session keeps it
 	may func(action, *subject) bool
 
 	user   bool                                                    // whether it may change what is stored of the connected user: User.UpdateMeta
@@ -88,5 +88,5 @@ func (e *Engine) actor(r *sessionRecord) (*User, error) {
 // began reports whether the handle may know all that the one did which began a session: a narrowed handle only where it
 // is that one.
 func (u *User) began(r *sessionRecord) bool {
-	return u.authority == nil || u.person == r.Owner && bytes.Equal(u.authority.raw, r.Authority)
+	return u.authority == nil || u.person == r.Owner && bytes.Equal(u.authority.raw(), r.Authority)
 }

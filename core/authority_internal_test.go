@@ -55,7 +55,7 @@ func (p *NamedPolicies) of(name string) (May, bool) {
 }
 
 func (p *NamedPolicies) authority(name string) *authority {
-	return &authority{raw: []byte(name), may: func(a action, s *subject) bool {
+	return &authority{raw: func() []byte { return []byte(name) }, may: func(a action, s *subject) bool {
 		may, ok := p.of(name)
 		return ok && may(a, Thing{s.integration, s.credential, s.externalID, s.owner, s.configuration})
 	}}

@@ -69,7 +69,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	t.u.used(req.Context(), record.Integration, record.ID, "client")
 	t.u.e.telemetry.Issued(req.Context(), record.Integration, telemetry.UseClient)
-	return t.u.exchange(req, record, p)
+	return t.u.exchange(t.u.e.out, req, &record, p)
 }
 
 // unsent is why a request was not sent. Its body is closed then too, as http.RoundTripper promises; once it is sent, that is
@@ -81,10 +81,11 @@ func unsent(req *http.Request, err error) error {
 	return err
 }
 
-// exchange sends a request as an account, and once more where the provider refused a token that could be replaced.
-func (u *User) exchange(req *http.Request, record tokenRecord, p *provider) (*http.Response, error) {
+// exchange sends a request as an account, and once more where the provider refused a token that could be replaced: then
+// record becomes the one with the new token.
+func (u *User) exchange(out http.RoundTripper, req *http.Request, record *tokenRecord, p *provider) (*http.Response, error) {
 	ctx, e := req.Context(), u.e
-	resp, err := e.send(p, req, req.Body, &record)
+	resp, err := e.send(out, p, req, req.Body, record)
 	if err != nil || p.OAuth2 == nil {
 		return resp, err
 	}
@@ -92,9 +93,9 @@ func (u *User) exchange(req *http.Request, record tokenRecord, p *provider) (*ht
 	var ok bool
 	switch resp.StatusCode {
 	case http.StatusUnauthorized:
-		renewed, ok = e.forceRefresh(ctx, u.id, &record, p)
+		renewed, ok = e.forceRefresh(ctx, u.id, record, p)
 	case http.StatusForbidden: // no reason to refresh, but the token may have been replaced under the request
-		renewed, ok = e.replaced(ctx, u.id, &record)
+		renewed, ok = e.replaced(ctx, u.id, record)
 	}
 	if !ok || renewed.Generation != record.Generation { // what began as one account does not go on as another
 		return resp, nil
@@ -112,7 +113,8 @@ func (u *User) exchange(req *http.Request, record tokenRecord, p *provider) (*ht
 		}
 	}
 	_ = resp.Body.Close() // not read to its end, which only the provider knows
-	return e.send(p, req, body, &renewed)
+	*record = renewed
+	return e.send(out, p, req, body, record)
 }
 
 // prepare returns the token and the integration to send a request with, if it may be sent.
@@ -121,14 +123,7 @@ func (t *transport) prepare(req *http.Request) (tokenRecord, *provider, error) {
 	if err != nil {
 		return record, nil, err
 	}
-	record, p, err := t.u.ready(req, record)
-	if err == nil && req.Response != nil && req.Response.Request != nil {
-		begun, ok := req.Response.Request.Context().Value(generationKey{}).(uint64)
-		if ok && begun != record.Generation {
-			err = fmt.Errorf("request with an account of %s: %w: another account was connected before the redirect", p.Name, ErrConflict)
-		}
-	}
-	return record, p, err
+	return t.u.ready(req, record)
 }
 
 // ready returns a token that is good, in place of one that was read, and the integration to send a request with, if it may
@@ -148,6 +143,12 @@ func (u *User) ready(req *http.Request, record tokenRecord) (tokenRecord, *provi
 	if p, err = u.e.providerOf(req.Context(), &record); err == nil {
 		err = p.allows(req, record.Variables)
 	}
+	if err == nil && req.Response != nil && req.Response.Request != nil {
+		begun, ok := req.Response.Request.Context().Value(generationKey{}).(uint64)
+		if ok && begun != record.Generation {
+			err = fmt.Errorf("request with an account of %s: %w: another account was connected before the redirect", p.Name, ErrConflict)
+		}
+	}
 	return record, p, err
 }
 
@@ -166,7 +167,7 @@ func (e *Engine) providerOf(ctx context.Context, record *tokenRecord) (*provider
 
 // send sends a copy of req with the account's authorisation. The response names req itself as its request, so that
 // nobody finds the token there.
-func (e *Engine) send(p *provider, req *http.Request, body io.ReadCloser, record *tokenRecord) (*http.Response, error) {
+func (e *Engine) send(via http.RoundTripper, p *provider, req *http.Request, body io.ReadCloser, record *tokenRecord) (*http.Response, error) {
 	ctx, span := e.telemetry.Start(req.Context(), telemetry.SpanRequest, p.Name, record.ID)
 	defer span.End()
 	span.Method(req.Method)
@@ -177,7 +178,7 @@ func (e *Engine) send(p *provider, req *http.Request, body io.ReadCloser, record
 	}
 	p.inject(out, record.AccessToken)
 	p.setHeaders(out.Header, record.Variables)
-	resp, err := e.out.RoundTrip(out)
+	resp, err := via.RoundTrip(out)
 	if err != nil {
 		span.Result(string(FailureTransient))
 		return nil, &ProviderError{Integration: p.Name, Op: "request", Class: FailureTransient, Reason: err.Error(), err: err, setup: blocked(err)}

@@ -151,7 +151,7 @@ func (u *User) newSession(ctx context.Context, p *provider, in ConnectInput) (*s
 		record.Phase, record.Browser = sessionOpen, digest("browser", in.Browser)
 	}
 	if u.authority != nil {
-		if record.Authority = u.authority.raw; len(record.Authority) == 0 { // which means everything
+		if record.Authority = u.authority.raw(); len(record.Authority) == 0 { // which means everything
 			return nil, fmt.Errorf("an authority that no session can keep: %w", ErrPermission)
 		}
 	}

@@ -22,7 +22,7 @@ type api struct {
 	mux    *http.ServeMux
 	limits *limits
 	bell   *bell
-	holds  holds
+	polls  pollTimes
 	told   *telemetry.Instruments
 	proxy  *proxy
 	known  integrations
@@ -44,7 +44,7 @@ func New(engine *core.Engine, o *Options) (http.Handler, error) {
 	k := engine.Kernel()
 	a := &api{
 		engine: engine, kernel: k, opts: opts, log: opts.Logger, mux: http.NewServeMux(), limits: newLimits(&opts), bell: newBell(k),
-		holds: usualHolds, told: k.Telemetry(), isPage: map[string]bool{}, now: k.Now, closing: make(chan struct{}),
+		polls: usualTimes, told: k.Telemetry(), isPage: map[string]bool{}, now: k.Now, closing: make(chan struct{}),
 	}
 	a.close = sync.OnceFunc(func() { close(a.closing) })
 	a.proxy = newProxy(a)
@@ -53,9 +53,9 @@ func New(engine *core.Engine, o *Options) (http.Handler, error) {
 }
 
 // Server returns a server for a handler of New, with limits that fit it: headers of 64 KiB within 10 seconds, and connections
-// that idle no longer than 2 minutes. Bodies have limits of their own, so that proxied ones may take their time. Set Addr, or
-// call Serve with a listener. Its Shutdown does not wait for requests that wait for the outcome of a connect session: their
-// clients ask again.
+// that idle no longer than 2 minutes. Bodies have limits of their own: ReadTimeout and WriteTimeout stay 0, and the Proxy API
+// would go past them, because a good upload or download may take hours. Set Addr, or call Serve with a listener. Its Shutdown
+// does not wait for requests that wait for the outcome of a connect session: their clients ask again.
 func Server(h http.Handler) *http.Server {
 	s := &http.Server{
 		Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
@@ -149,7 +149,7 @@ func (a *api) noRoute(w http.ResponseWriter, r *http.Request, fallback http.Hand
 	fallback.ServeHTTP(silent, r)
 	if allow := silent.Header().Get("Allow"); allow != "" {
 		w.Header().Set("Allow", allow)
-		a.fail(w, r, errMethod)
+		a.fail(w, r, errWrongMethod)
 		return
 	}
 	a.fail(w, r, errNoRoute)
@@ -166,11 +166,12 @@ func (d *discarded) WriteHeader(int)             {}
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.logged(w, r, func(w http.ResponseWriter, r *http.Request) {
 		setCORS(w.Header())
-		if r.Method == http.MethodOptions {
+		target, proxied := proxyTarget(written(r.URL))
+		if r.Method == http.MethodOptions && (!proxied || r.Header.Get("Authorization") == "") { // a preflight never has that
 			a.preflight(w, r)
 			return
 		}
-		if target, ok := proxyTarget(r.URL.EscapedPath()); ok {
+		if proxied {
 			noteRoute(r, proxyRoute)
 			if err := a.proxy.serve(w, r, target); err != nil {
 				a.fail(w, r, err)

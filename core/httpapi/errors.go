@@ -31,12 +31,12 @@ func (e *Error) Error() string { return e.Message }
 
 // The answers that come from no other package.
 var (
-	errNoRoute  = &Error{http.StatusNotFound, "not_found", "There is no such address. Look at docs/http-api.md."}
-	errNotFound = &Error{http.StatusNotFound, "not_found", "This does not exist, or not any more. Look at the list and choose again."}
-	errMethod   = &Error{http.StatusMethodNotAllowed, "method", "This address does not take this method. Look at docs/http-api.md."}
-	errTooLarge = &Error{http.StatusRequestEntityTooLarge, "too_large", "The request is too large."}
-	errBody     = &Error{http.StatusBadRequest, "invalid", "The body is not the JSON that is expected here."}
-	errNoToken  = &Error{http.StatusUnauthorized, "token", "You are not signed in: send a user token as Authorization: Bearer."}
+	errNoRoute     = &Error{http.StatusNotFound, "not_found", "There is no such address. Look at docs/http-api.md."}
+	errNotFound    = &Error{http.StatusNotFound, "not_found", "This does not exist, or not any more. Look at the list and choose again."}
+	errWrongMethod = &Error{http.StatusMethodNotAllowed, "method", "This address does not take this method. Look at docs/http-api.md."}
+	errTooLarge    = &Error{http.StatusRequestEntityTooLarge, "too_large", "The request is too large."}
+	errBody        = &Error{http.StatusBadRequest, "invalid", "The body is not the JSON that is expected here."}
+	errNoToken     = &Error{http.StatusUnauthorized, "token", "You are not signed in: send a user token as Authorization: Bearer."}
 )
 
 func invalid(message string) error { return &Error{http.StatusBadRequest, "invalid", message} }

@@ -9,7 +9,7 @@ import (
 
 // SetHolds sets how long polls of a handler wait, before it is used.
 func SetHolds(h http.Handler, early, late, look time.Duration) {
-	h.(*api).holds = holds{early, late, look}
+	h.(*api).polls = pollTimes{early, late, look}
 }
 
 // Routes are the patterns of a handler, that of the Proxy API among them.

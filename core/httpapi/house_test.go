@@ -60,7 +60,7 @@ type house struct {
 // newHouse starts one; change may alter the options of both.
 func newHouse(t testing.TB, change func(*core.Options, *httpapi.Options)) *house {
 	t.Helper()
-	h := &house{TB: t, clock: coretest.NewClock(time.Time{}), store: memory.New()}
+	h := &house{TB: t, clock: coretest.NewClock(time.Time{}), store: &applies{Store: memory.New()}}
 	var err error
 	h.provider, err = coretest.NewOAuthServer(&coretest.OAuthServerOptions{Now: h.clock.Now, ClientSecret: "canary-client-secret"})
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/polycred/polycred/core"
@@ -15,21 +16,38 @@ import (
 
 // integrations are those of the project, as they were read no longer ago than knownFor. The zero value is ready.
 type integrations struct {
-	mu   sync.Mutex // guards what follows, and keeps two from reading at once
+	seen atomic.Pointer[listed]
+	mu   sync.Mutex // keeps two from reading at once
+}
+
+// listed are integrations as they were read. It does not change.
+type listed struct {
 	list []core.Integration
-	at   time.Time // real
+	by   map[string]*core.Integration // name, and id
+	at   time.Time                    // real
 }
 
 const knownFor = 2 * time.Second // half of what a change may take to be seen: the engine keeps them as well
 
 // all returns every integration of the project, ordered by name.
 func (k *integrations) all(ctx context.Context, a *api) ([]core.Integration, error) {
+	seen, err := k.read(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	return seen.list, nil
+}
+
+func (k *integrations) read(ctx context.Context, a *api) (*listed, error) {
+	if seen := k.seen.Load(); seen != nil && time.Since(seen.at) < knownFor {
+		return seen, nil
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.list != nil && time.Since(k.at) < knownFor {
-		return k.list, nil
+	if seen := k.seen.Load(); seen != nil && time.Since(seen.at) < knownFor { // somebody else has just read them
+		return seen, nil
 	}
-	at, all := time.Now(), []core.Integration{}
+	now := &listed{list: []core.Integration{}, by: map[string]*core.Integration{}, at: time.Now()}
 	for after := ""; ; {
 		page, err := a.engine.Integrations(ctx, after, 1000)
 		if err != nil {
@@ -41,28 +59,34 @@ func (k *integrations) all(ctx context.Context, a *api) ([]core.Integration, err
 				a.log.ErrorContext(ctx, "an integration does not mean anything any more", "integration", in.Name, "error", err)
 				continue
 			}
-			all = append(all, resolved)
+			now.list = append(now.list, resolved)
 		}
 		if after = page.Next; after == "" {
-			k.list, k.at = all, at
-			return all, nil
+			break
 		}
 	}
+	for i := range now.list {
+		in := &now.list[i]
+		now.by[in.Name], now.by[a.engine.IntegrationID(in.Name)] = in, in
+	}
+	k.seen.Store(now)
+	return now, nil
 }
 
 // find returns the integration that a front end names, by the id of core.Engine.IntegrationID or by name.
 func (k *integrations) find(ctx context.Context, a *api, text string) (core.Integration, error) {
-	all, err := k.all(ctx, a)
+	seen, err := k.read(ctx, a)
 	if err != nil {
 		return core.Integration{}, err
 	}
-	byID := isUUID(text)
-	for _, in := range all {
-		if in.Name == text || byID && strings.EqualFold(a.engine.IntegrationID(in.Name), text) {
-			return in, nil
-		}
+	in, ok := seen.by[text]
+	if !ok && isUUID(text) {
+		in, ok = seen.by[strings.ToLower(text)]
 	}
-	return core.Integration{}, errNotFound
+	if !ok {
+		return core.Integration{}, errNotFound
+	}
+	return *in, nil
 }
 
 // getIntegrations is row 4.

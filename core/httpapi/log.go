@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -59,7 +60,11 @@ func (a *api) logged(w http.ResponseWriter, r *http.Request, serve func(http.Res
 	defer func() {
 		p := recover()
 		aborted := p == http.ErrAbortHandler //nolint:errorlint // the very value, as net/http documents
-		if p != nil && !aborted {
+		switch {
+		case aborted:
+			e.code = cmp.Or(e.code, "aborted")
+			defer panic(p) // when all is told
+		case p != nil:
 			a.log.Error("a request ended in a panic", "requestId", e.id, "route", e.route, "stack", string(debug.Stack())) // not what it says
 			if seen.status == 0 {
 				a.fail(seen, r, errPanic)
@@ -68,17 +73,18 @@ func (a *api) logged(w http.ResponseWriter, r *http.Request, serve func(http.Res
 		if seen.status == 0 {
 			seen.status = http.StatusOK // as net/http answers for a handler that says nothing
 		}
-		a.log.LogAttrs(r.Context(), slog.LevelInfo, "request", slog.String("requestId", e.id), slog.String("method", method(r.Method)),
+		path := pathOf(e.route)
+		span.Method(r.Method)
+		span.Credential(e.credential)
+		span.Served(path, seen.status)
+		a.told.Served(ctx, path, r.Method, seen.status, time.Since(began))
+		if !a.log.Enabled(ctx, slog.LevelInfo) {
+			return
+		}
+		a.log.LogAttrs(ctx, slog.LevelInfo, "request", slog.String("requestId", e.id), slog.String("method", method(r.Method)),
 			slog.String("route", e.route), slog.Int("status", seen.status), slog.Int64("bytes", seen.bytes),
 			slog.Duration("took", time.Since(began)), slog.String("user", e.user), slog.String("token", e.tokenID),
 			slog.String("credential", e.credential), slog.String("code", e.code))
-		span.Method(r.Method)
-		span.Credential(e.credential)
-		span.Served(pathOf(e.route), seen.status)
-		a.told.Served(ctx, pathOf(e.route), r.Method, seen.status, time.Since(began))
-		if aborted { // the connection is cut
-			panic(p)
-		}
 	}()
 	serve(seen, r)
 }

@@ -39,12 +39,18 @@ type Options struct {
 	// MaxBody bounds the body of a request, but for the Proxy API; 0 means 1 MiB.
 	MaxBody int64
 	// ProxyMaxBody bounds the body of a proxied request; 0 means 5 GiB. ProxyTimeout bounds the wait for the header of the
-	// provider's answer, and ProxyIdle how long a body may stand still, either way; 0 means 60 seconds each.
+	// provider's answer, once it has the request, and ProxyIdle how long a body may stand still, either way; 0 means 60 seconds
+	// each. Neither bounds how long a body takes, nor how large an answer is.
 	ProxyMaxBody            int64
 	ProxyTimeout, ProxyIdle time.Duration
-	// ProxyWrap bounds the answer of a provider that is wrapped as {"output": …}; a larger one is passed on as it is. 0 means
-	// 8 MiB.
+	// ProxyWrap bounds how much of a provider's answer is held in memory to see that it is JSON, before it is passed on as
+	// {"output": …}. A larger one that begins like JSON is wrapped as it streams, and its error, if it is one, is passed on as it
+	// is. 0 means 1 MiB.
 	ProxyWrap int64
+	// ProxyHold bounds how long a request is held back that a provider has refused with 429 or 503 and Retry-After: until then
+	// the same method and path as the same account is 429 here, and the provider is not asked. 0 means 1 minute, less than 0
+	// that nothing is held back.
+	ProxyHold time.Duration
 
 	// Rate is how many requests of one user token are taken a second, in bursts of five times as many; 0 means 200, less than 0
 	// no limit. FailureRate is how many tokens from one address may be refused a second, in bursts of ten times as many,
@@ -94,7 +100,8 @@ func (o *Options) prepare(e *core.Engine) (Options, error) {
 	p.ProxyMaxBody = cmp.Or(p.ProxyMaxBody, 5<<30)
 	p.ProxyTimeout = cmp.Or(p.ProxyTimeout, time.Minute)
 	p.ProxyIdle = cmp.Or(p.ProxyIdle, time.Minute)
-	p.ProxyWrap = cmp.Or(p.ProxyWrap, 8<<20)
+	p.ProxyWrap = cmp.Or(p.ProxyWrap, 1<<20)
+	p.ProxyHold = cmp.Or(p.ProxyHold, time.Minute)
 	p.Rate = cmp.Or(p.Rate, 200)
 	p.FailureRate = cmp.Or(p.FailureRate, 5)
 	if p.Logger == nil {
@@ -110,8 +117,8 @@ func (o *Options) prepare(e *core.Engine) (Options, error) {
 		}
 	}
 	switch {
-	case p.MaxBody < 0, p.ProxyMaxBody < 0, p.ProxyWrap < 0:
-		return p, errors.New("a limit is negative")
+	case p.MaxBody < 0, p.ProxyMaxBody < 0, p.ProxyWrap < 0, p.ProxyWrap > 1<<30:
+		return p, errors.New("a limit is negative, or proxyWrap more than 1 GiB")
 	case p.ProxyTimeout < 0, p.ProxyIdle < 0:
 		return p, errors.New("a timeout is negative")
 	}

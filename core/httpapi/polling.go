@@ -19,13 +19,13 @@ import (
 // lateness is the age of a session from when on a poll is held longer.
 const lateness = 150 * time.Second
 
-// holds are how long polls wait.
-type holds struct {
+// pollTimes are how long polls wait.
+type pollTimes struct {
 	early, late time.Duration
 	look        time.Duration // for what other processes did
 }
 
-var usualHolds = holds{early: 25 * time.Second, late: 60 * time.Second, look: time.Second}
+var usualTimes = pollTimes{early: 25 * time.Second, late: 60 * time.Second, look: time.Second}
 
 // bell rings whenever this process has stored the outcome of a connect session. It may be used concurrently.
 type bell struct {
@@ -88,9 +88,9 @@ func (a *api) getSession(w http.ResponseWriter, r *http.Request) error {
 				a.write(w, http.StatusOK, struct{}{})
 				return nil
 			}
-			hold := a.holds.early
+			hold := a.polls.early
 			if result != nil && a.now().Sub(result.Began) >= lateness {
-				hold = a.holds.late
+				hold = a.polls.late
 			}
 			timer := time.NewTimer(hold)
 			defer timer.Stop()
@@ -106,7 +106,7 @@ func (a *api) getSession(w http.ResponseWriter, r *http.Request) error {
 
 // wait waits for the bell, or as long as another process may go unnoticed; more is false when the poll is over.
 func (a *api) wait(ctx context.Context, over <-chan time.Time, ring <-chan struct{}) (more bool, err error) {
-	look := time.NewTimer(a.holds.look)
+	look := time.NewTimer(a.polls.look)
 	defer look.Stop()
 	select {
 	case <-ring:

@@ -143,8 +143,8 @@ func TestRows(t *testing.T) {
 		if !strings.HasPrefix(r.pkg, "./") || !strings.HasPrefix(r.of, "Benchmark") {
 			t.Errorf("%s: package %q or benchmark %q is none", r.name, r.pkg, r.of)
 		}
-		if (r.atMost == 0) == (r.atLeast == 0) {
-			t.Errorf("%s: wants exactly one bound", r.name)
+		if r.atMost != 0 && r.atLeast != 0 {
+			t.Errorf("%s: wants at most one bound", r.name)
 		}
 	}
 }

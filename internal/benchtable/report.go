@@ -19,7 +19,10 @@ func report(w io.Writer, rows []row, rounds []figures) (missed int, err error) {
 			return missed, fmt.Errorf("%s: %w", r.name, err)
 		}
 		verdict := "ok"
-		if !r.kept(value) {
+		switch {
+		case r.atMost == 0 && r.atLeast == 0:
+			verdict = "-"
+		case !r.kept(value):
 			verdict = "MISSED"
 			missed++
 		}
@@ -83,10 +86,13 @@ func median(values []float64) float64 {
 
 // bound is r's bound for people.
 func bound(r row) string {
-	if r.atMost != 0 {
+	switch {
+	case r.atMost != 0:
 		return "≤ " + number(r.atMost)
+	case r.atLeast != 0:
+		return "≥ " + number(r.atLeast)
 	}
-	return "≥ " + number(r.atLeast)
+	return "-"
 }
 
 // number prints as many digits as are worth reading.

@@ -68,6 +68,7 @@ type Transport struct {
 	guarded *net.Dialer     // for everything else
 	timeout time.Duration
 	maxBody int64
+	patient *Transport // nil in one that is
 }
 
 var _ http.RoundTripper = (*Transport)(nil)
@@ -114,11 +115,24 @@ func New(o Options) (*Transport, error) {
 		}
 		t.base.Proxy = func(r *http.Request) (*url.URL, error) { return proxy(r.URL) }
 	}
+	patient := *t
+	patient.base = t.base.Clone()
+	patient.base.ResponseHeaderTimeout = 0
+	t.patient = &patient
 	return t, nil
 }
 
+// Patient returns what is t but for Options.HeaderTimeout: it waits for the header of an answer as long as the context of
+// the request lasts, which its user bounds. It has connections of its own, which Close of t closes.
+func (t *Transport) Patient() *Transport { return t.patient }
+
 // Close closes idle connections. Calls in flight end by themselves, and calls after Close still work.
-func (t *Transport) Close() { t.base.CloseIdleConnections() }
+func (t *Transport) Close() {
+	t.base.CloseIdleConnections()
+	if t.patient != nil {
+		t.patient.Close()
+	}
+}
 
 // RoundTrip implements http.RoundTripper. It refuses, before anything is sent:
 //

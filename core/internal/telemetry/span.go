@@ -57,7 +57,7 @@ func (i *Instruments) Start(ctx context.Context, name Name, integration, credent
 	case slices.Contains(outward, name):
 		kind = trace.SpanKindClient
 	}
-	var attributes []attribute.KeyValue
+	attributes := make([]attribute.KeyValue, 0, 2)
 	if integration != "" {
 		attributes = append(attributes, keyIntegration.String(integration))
 	}
@@ -80,7 +80,9 @@ func (s *Span) Credential(id string) {
 
 // Answered is Result for a request to which an answer came.
 func (s *Span) Answered(status int) {
-	s.span.SetAttributes(keyStatus.Int(status))
+	if s.span.IsRecording() { // attributes cost, and most spans are nobody's
+		s.span.SetAttributes(keyStatus.Int(status))
+	}
 	s.result = ResultOK
 	if status >= 400 {
 		s.result = strconv.Itoa(status) // as OpenTelemetry has it for HTTP clients
@@ -100,7 +102,11 @@ func (s *Span) Served(route string, status int) {
 }
 
 // Method names the method of a request.
-func (s *Span) Method(method string) { s.span.SetAttributes(keyMethod.String(methodOf(method))) }
+func (s *Span) Method(method string) {
+	if s.span.IsRecording() {
+		s.span.SetAttributes(keyMethod.String(methodOf(method)))
+	}
+}
 
 // methodOf returns a method as it is told. One that is not of RFC 9110 or 5789 is not: it could be anything.
 func methodOf(method string) string {
