@@ -136,13 +136,16 @@ func (u *User) ready(req *http.Request, record tokenRecord) (tokenRecord, *provi
 	if err != nil {
 		return record, nil, err
 	}
-	if record, err = u.freshen(req.Context(), record); err != nil {
-		return record, nil, err
+	fresh, err := u.freshen(req.Context(), record)
+	if err != nil {
+		return fresh, nil, err
 	}
-	// The account may have been connected anew, at other hosts.
-	if p, err = u.e.providerOf(req.Context(), &record); err == nil {
-		err = p.allows(req, record.Variables)
+	if !fresh.still(&record) || fresh.Generation != record.Generation { // the account may have been connected anew, at other hosts
+		if p, err = u.e.providerOf(req.Context(), &fresh); err == nil {
+			err = p.allows(req, fresh.Variables)
+		}
 	}
+	record = fresh
 	if err == nil && req.Response != nil && req.Response.Request != nil {
 		begun, ok := req.Response.Request.Context().Value(generationKey{}).(uint64)
 		if ok && begun != record.Generation {

@@ -26,6 +26,8 @@ import (
 	"github.com/polycred/polycred/storage/badger"
 )
 
+var silent = slog.New(slog.DiscardHandler)
+
 // benchBody is a JSON document of 1 KiB.
 var benchBody = []byte(`{"data":"` + strings.Repeat("x", 1<<10-11) + `"}`)
 
@@ -64,7 +66,6 @@ func newBenchHouse(b *testing.B) *benchHouse {
 	if err != nil {
 		b.Fatal(err)
 	}
-	silent := slog.New(slog.DiscardHandler)
 	ctx := context.Background()
 	if h.engine, err = core.Open(ctx, store, crypto.KEKs{Tokens: kek, Policy: kek}, &core.Options{PrivateHosts: []string{to.Host}, Logger: silent}); err != nil {
 		b.Fatal(err)
@@ -138,7 +139,7 @@ func BenchmarkProxyFloor(b *testing.B) {
 		Rewrite:    func(r *httputil.ProxyRequest) { r.SetURL(to) },
 		BufferPool: &pool{sync.Pool{New: func() any { buf := make([]byte, 32<<10); return &buf }}},
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck,forcetypeassert // it always is one
+	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // it always is one
 	transport.MaxIdleConnsPerHost = 64
 	reverse.Transport = transport
 	server := httptest.NewServer(reverse)

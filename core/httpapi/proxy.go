@@ -126,6 +126,7 @@ func (p *proxy) send(w http.ResponseWriter, r *http.Request, up *core.Upstream, 
 	defer func() { _ = resp.Body.Close() }()
 	p.holds.note(held, resp, p.a.now())
 	body.overtaken()
+	defer body.answering()()
 	if err := p.relay(w, r, resp, raw, watch); err != nil { // before anything was answered
 		return watch.blame(r, &core.ProviderError{
 			Integration: up.Integration(), Op: "request", Class: core.FailureTransient, Status: resp.StatusCode, Reason: err.Error(),

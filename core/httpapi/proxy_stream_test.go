@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"runtime/debug"
 	"strconv"
@@ -181,6 +182,7 @@ func TestProxyStalls(t *testing.T) {
 			w.Header().Set("Content-Length", "0")
 			w.WriteHeader(http.StatusConflict)
 			_ = http.NewResponseController(w).Flush()
+			return
 		default:
 			_, _ = io.Copy(io.Discard, r.Body)
 		}
@@ -231,9 +233,13 @@ func TestProxyServerTimeouts(t *testing.T) {
 		turn.Add(1)
 		streamer(w, r)
 	}, nil)
-	p.server.Config.WriteTimeout, p.server.Config.ReadTimeout = time.Second, time.Second
-	p.stream(8 * mib)
-	p.stream(8 * mib)
+	hasty := httptest.NewUnstartedServer(p.server.Config.Handler)
+	hasty.Config.WriteTimeout, hasty.Config.ReadTimeout = 200*time.Millisecond, 200*time.Millisecond
+	hasty.Start()
+	t.Cleanup(hasty.Close)
+	p.server = hasty
+	p.stream(64 * mib)
+	p.stream(64 * mib)
 	if turn.Load() != 4 {
 		t.Errorf("%d requests arrived", turn.Load())
 	}

@@ -207,6 +207,7 @@ func (p *proxy) stream(w http.ResponseWriter, length int64, before []byte, body 
 		return err == nil
 	}
 	if length < 0 && len(before) == 0 {
+		_ = control.SetWriteDeadline(time.Now().Add(body.watch.idle))
 		_ = control.Flush() // what follows may take its time
 	}
 	if !write(before) {

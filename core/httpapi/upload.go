@@ -148,6 +148,18 @@ func (b *upload) overtaken() {
 	_ = b.control.EnableFullDuplex()
 }
 
+// answering lets the answer be written, although sending the body may have taken longer than the server's WriteTimeout. What
+// it returns is called when that is done.
+func (b *upload) answering() func() {
+	if b == nil || b.control.SetWriteDeadline(time.Now().Add(b.watch.idle)) != nil {
+		return func() {}
+	}
+	return func() {
+		_ = b.control.Flush()
+		_ = b.control.SetWriteDeadline(time.Time{}) // or it would end the next request of the connection
+	}
+}
+
 var errDone = errors.New("the request is over")
 
 // done makes sure that nobody reads the body any more: after the handler it is not ours.
