@@ -41,7 +41,7 @@ var arrows = []arrow{
 	{"core/internal/{due,egress,endpoint,eventlog,job,kernel,lease,oauth,recall,revocation,telemetry,telemetry/*,usage}", "storage storage/sealed crypto core/internal/*"},
 	{"core/internal/access", "storage storage/sealed crypto core/{permission,usertoken,internal/*}"},
 	{"core/workflow", "core core/{input,internal/*} storage storage/sealed"},
-	{"core/httpapi", "core core/{input,workflow,permission,usertoken,internal/*}"},
+	{"core/httpapi", "crypto core core/{input,workflow,permission,usertoken,internal/*}"},
 	{"core/admin", "core core/{input,workflow,permission,usertoken,catalog,internal/*}"},
 	{"core/coretest", "core core/* storage storage/memory storage/sealed crypto"},
 	{"core/coretest/*", "core/coretest"},

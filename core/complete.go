@@ -154,6 +154,8 @@ func (u *User) redirected(ctx context.Context, in CompleteInput) (string, error)
 
 // ConnectOutcome returns what came of a connect session of this user, by its handle: for a page that waits for another
 // window. Asking changes nothing.
+// A result with User and ReturnURL stands beside the error of a session that failed, or has no outcome yet; not beside
+// others, which say nothing of the session.
 // Errors: ErrUnfinished while it has no outcome, ErrSession for an unknown session or another user's, ErrSessionExpired;
 // else as Callback gave it.
 func (u *User) ConnectOutcome(ctx context.Context, handle string) (*ConnectResult, error) {
@@ -189,6 +191,9 @@ func (u *User) outcomeOf(ctx context.Context, record *sessionRecord) (*ConnectRe
 		err := u.e.replay(ctx, record, result)
 		if err == nil {
 			err = u.onlySeen(ctx, result)
+		}
+		if err != nil && record.Code == "" && !errors.Is(err, ErrNotFound) { // it went well, and cannot be told right now
+			return nil, err
 		}
 		return result, err
 	case record.Phase != sessionExchanging && !u.e.now().Before(record.Expires.time()):

@@ -52,6 +52,7 @@ type ConnectInput struct {
 type ConnectSession struct {
 	ID          string // names it in log lines
 	User        string // whose account it will be
+	Person      string // who began it, as User.Person has it; may be empty
 	Integration string
 	// Handle names the session to Engine.BeginConnect. Whoever has it may begin the flow in their browser, so hand it only
 	// to the person themselves.
@@ -204,7 +205,7 @@ func (e *Engine) ConnectSession(ctx context.Context, handle string) (*ConnectSes
 		return nil, fmt.Errorf("connect session: %w", err)
 	}
 	return &ConnectSession{
-		ID: record.ID, User: record.User, Integration: record.Integration, Handle: handle, Expires: record.Expires.time(),
+		ID: record.ID, User: record.User, Person: record.Owner, Integration: record.Integration, Handle: handle, Expires: record.Expires.time(),
 	}, nil
 }
 
@@ -264,7 +265,7 @@ func (e *Engine) beginConnect(ctx context.Context, handle, browser string) (*Con
 // connectSession is what the caller sees of a session, with the authorization URL (RFC 6749 §4.1.1) once it is bound.
 func (e *Engine) connectSession(p *provider, record *sessionRecord, handle string) (*ConnectSession, error) {
 	session := &ConnectSession{
-		ID: record.ID, User: record.User, Integration: record.Integration, Handle: handle, Expires: record.Expires.time(),
+		ID: record.ID, User: record.User, Person: record.Owner, Integration: record.Integration, Handle: handle, Expires: record.Expires.time(),
 	}
 	if record.Phase == sessionUnbound {
 		return session, nil

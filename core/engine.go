@@ -121,6 +121,7 @@ func Open(ctx context.Context, store storage.Store, keks crypto.KEKs, o *Options
 	e.by = binary.BigEndian.Uint64(digest("boot", e.boot))
 	e.telemetry, e.unobserve = measured, func() {}
 	e.kernel, e.authorities = kernel.New(db, e.now, e.log), decodeAuthority
+	e.kernel.Measure(measured)
 	if e.door, err = access.New(e.kernel, e.tables.access, access.Options{
 		Transport: out, PlainHTTP: opts.PrivateHosts, MaxLifetime: opts.TokenLifetime, TTL: cacheTTL,
 	}); err != nil {

@@ -7,10 +7,9 @@ import (
 	"strings"
 
 	"github.com/polycred/polycred/core"
-	"github.com/polycred/polycred/crypto"
 )
 
-// Accounts: rows that show one, and those that connect with a key, complete, and disconnect.
+// Accounts: rows that show one, and the one that disconnects.
 
 // whole returns an account with its configurations.
 func (a *api) whole(ctx context.Context, u *core.User, c *core.Credential) (wireCredential, error) {
@@ -42,7 +41,7 @@ func (a *api) configuration(ctx context.Context, c *core.Configuration) (wireCon
 	}
 	return wireConfiguration{
 		ID: c.ID, Credential: c.Credential, Default: c.Default, Workflows: states, Settings: c.Settings, Passwords: c.Passwords,
-		Missing: c.Missing, Meta: c.Meta, ExternalID: c.ExternalID, Created: c.Created, Updated: c.Updated,
+		Missing: c.Missing, Meta: c.Meta, ExternalID: c.ExternalID, Created: c.Created, Updated: c.Updated, ETag: etag(c),
 	}, nil
 }
 
@@ -102,8 +101,11 @@ func (a *api) getCredential(w http.ResponseWriter, r *http.Request) error {
 		if err == nil {
 			return a.writeCredential(w, r, u, &result.Credential, http.StatusOK)
 		}
-		if errors.Is(err, core.ErrUnfinished) || errors.Is(err, core.ErrSession) && result == nil {
+		switch {
+		case errors.Is(err, core.ErrUnfinished), errors.Is(err, core.ErrSession) && result == nil:
 			return errNotFound
+		case result == nil: // it says nothing of the attempt
+			return err
 		}
 		return &Error{http.StatusUnprocessableEntity, core.Code(err), core.Message(err)} // never 401 or 403: that logs people out
 	}
@@ -111,7 +113,18 @@ func (a *api) getCredential(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return a.writeCredential(w, r, u, &c, http.StatusOK)
+	wired, err := a.whole(r.Context(), u, &c)
+	if err != nil {
+		return err
+	}
+	for _, configuration := range wired.Configs {
+		if configuration.Default {
+			w.Header().Set("ETag", configuration.ETag)
+		}
+	}
+	noteCredential(r, c.ID)
+	a.write(w, http.StatusOK, wired)
+	return nil
 }
 
 // getAccount is row 13: an integration with one of its accounts, and with its token where a file picker may have it.
@@ -194,142 +207,6 @@ func allCredentials(ctx context.Context, u *core.User) ([]core.Credential, error
 	}
 }
 
-// installOptions are how the SDK says what is to be connected.
-type installOptions struct {
-	AllowMultiple bool   `json:"allowMultipleCredentials"`
-	Credential    string `json:"selectedCredentialId"`
-	ExternalID    string `json:"externalId"`
-}
-
-// credentialBody is the body of row 9, or of row 10 where there is a code.
-type credentialBody struct {
-	IntegrationID  string         `json:"integrationId"`
-	Payload        map[string]any `json:"payload"`
-	InstallOptions installOptions `json:"installOptions"`
-
-	Code        string `json:"code"`
-	RedirectURL string `json:"redirectUrl"`
-	Integration struct {
-		InstallOptions installOptions `json:"installOptions"`
-	} `json:"integrationOptions"`
-}
-
-// postCredential is rows 9 and 10.
-func (a *api) postCredential(w http.ResponseWriter, r *http.Request) error {
-	u, err := a.caller(r)
-	if err != nil {
-		return err
-	}
-	var body credentialBody
-	if err := readJSON(r, &body); err != nil {
-		return err
-	}
-	in, err := a.known.find(r.Context(), a, body.IntegrationID)
-	if err != nil {
-		return err
-	}
-	if body.Code != "" {
-		return a.completeInstall(w, r, u, &in, &body)
-	}
-	if in.OAuth2 != nil {
-		return a.finishInstall(w, r, u, body.Payload)
-	}
-	key, variables, err := keyPayload(body.Payload)
-	if err != nil {
-		return err
-	}
-	c, err := u.AddKey(r.Context(), core.KeyInput{
-		Integration: in.Name, Key: key, AllowMultiple: body.InstallOptions.AllowMultiple, Into: body.InstallOptions.Credential,
-		ExternalID: body.InstallOptions.ExternalID, Variables: variables,
-	})
-	if err != nil {
-		return neverLogOut(err)
-	}
-	return a.writeCredential(w, r, u, &c, http.StatusCreated)
-}
-
-// keyPayload takes the key and the variables out of what a page asked for.
-func keyPayload(payload map[string]any) (key crypto.Secret, variables map[string]string, err error) {
-	variables = map[string]string{}
-	for name, value := range payload {
-		if name == "skipPostOAuthInputs" {
-			continue
-		}
-		text, ok := value.(string)
-		switch {
-		case !ok:
-			return key, nil, invalid("payload." + clip(name) + " must be a text.")
-		case name == keyInput:
-			key = crypto.NewSecret(text)
-		default:
-			variables[name] = text
-		}
-	}
-	if key.IsZero() {
-		return key, nil, invalid("payload." + keyInput + " is missing: the key that the person copied.")
-	}
-	return key, variables, nil
-}
-
-// completeInstall is row 10: a code that came in at a page of the application.
-func (a *api) completeInstall(w http.ResponseWriter, r *http.Request, u *core.User, in *core.Integration, body *credentialBody) error {
-	result, err := u.CompleteConnect(r.Context(), core.CompleteInput{Integration: in.Name, Code: body.Code, RedirectURL: body.RedirectURL})
-	if err != nil {
-		return neverLogOut(err)
-	}
-	return a.writeCredential(w, r, u, &result.Credential, http.StatusCreated)
-}
-
-// finishInstall is row 9 for OAuth: the payload comes from a window, which anybody may post to, so it holds a one-use handle
-// of ours and nothing else (security 8).
-func (a *api) finishInstall(w http.ResponseWriter, r *http.Request, u *core.User, payload map[string]any) error {
-	handle, _ := payload["handle"].(string)
-	for name := range payload {
-		if name != "handle" && name != "skipPostOAuthInputs" {
-			return invalid("payload holds more than the handle of a connect session. Tokens and codes are not taken here.")
-		}
-	}
-	if handle == "" {
-		return invalid("payload.handle is missing: an account of this integration is connected in a window of the provider.")
-	}
-	result, err := u.ConnectOutcome(r.Context(), handle)
-	if err != nil {
-		return neverLogOut(err)
-	}
-	return a.writeCredential(w, r, u, &result.Credential, http.StatusCreated)
-}
-
-// neverLogOut gives an attempt to connect that the provider or a rule refused a status on which the SDK does not log the user
-// out.
-func neverLogOut(err error) error {
-	f := failureOf(err, "")
-	if f.Status != http.StatusUnauthorized && (f.Status != http.StatusForbidden || f.Code == codePermission) {
-		return err
-	}
-	return &Error{http.StatusUnprocessableEntity, f.Code, f.Message}
-}
-
-// completeSetup is row 11.
-func (a *api) completeSetup(w http.ResponseWriter, r *http.Request) error {
-	u, err := a.caller(r)
-	if err != nil {
-		return err
-	}
-	var body credentialBody
-	if err := readJSON(r, &body); err != nil {
-		return err
-	}
-	c, err := a.pathCredential(r, u)
-	if err != nil {
-		return err
-	}
-	delete(body.Payload, "skipPostOAuthInputs")
-	if c, err = u.CompleteSetup(r.Context(), core.Selector{Credential: c.ID}, body.Payload); err != nil {
-		return err
-	}
-	return a.writeCredential(w, r, u, &c, http.StatusOK)
-}
-
 // deleteIntegration is row 18: it disconnects an account.
 func (a *api) deleteIntegration(w http.ResponseWriter, r *http.Request) error {
 	u, err := a.caller(r)
@@ -344,7 +221,9 @@ func (a *api) deleteIntegration(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	sel.Configuration = "" // it names an account by way of a setting, which is no way to remove one
+	if sel.Credential == "" && sel.Configuration != "" { // or the only account would go, whatever this names
+		return invalid("A configuration does not name the account to remove. Send " + sdkCredential + ".")
+	}
 	if err := u.Disconnect(r.Context(), sel); err != nil {
 		return err
 	}

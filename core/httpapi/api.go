@@ -5,10 +5,12 @@ import (
 	"log/slog"
 	"net/http"
 	"path"
+	"sync"
 	"time"
 
 	"github.com/polycred/polycred/core"
 	"github.com/polycred/polycred/core/internal/kernel"
+	"github.com/polycred/polycred/core/internal/telemetry"
 )
 
 // api is the handler that New returns.
@@ -20,9 +22,16 @@ type api struct {
 	mux    *http.ServeMux
 	limits *limits
 	bell   *bell
+	polls  pollTimes
+	told   *telemetry.Instruments
 	proxy  *proxy
 	known  integrations
+	ready  readiness
+	isPage map[string]bool // by the pattern of each route: it reads a cookie
 	now    func() time.Time
+
+	closing chan struct{} // closed once the server begins to shut down
+	close   func()
 }
 
 // New returns the HTTP API of an engine. It holds nothing open. The handler trusts nothing that a request says of itself but
@@ -34,8 +43,10 @@ func New(engine *core.Engine, o *Options) (http.Handler, error) {
 	}
 	k := engine.Kernel()
 	a := &api{
-		engine: engine, kernel: k, opts: opts, log: opts.Logger, mux: http.NewServeMux(), limits: newLimits(&opts), bell: newBell(k), now: k.Now,
+		engine: engine, kernel: k, opts: opts, log: opts.Logger, mux: http.NewServeMux(), limits: newLimits(&opts), bell: newBell(k),
+		polls: usualTimes, told: k.Telemetry(), isPage: map[string]bool{}, now: k.Now, closing: make(chan struct{}),
 	}
+	a.close = sync.OnceFunc(func() { close(a.closing) })
 	a.proxy = newProxy(a)
 	a.routes()
 	return a, nil
@@ -43,12 +54,17 @@ func New(engine *core.Engine, o *Options) (http.Handler, error) {
 
 // Server returns a server for a handler of New, with limits that fit it: headers of 64 KiB within 10 seconds, and connections
 // that idle no longer than 2 minutes. Bodies have limits of their own: ReadTimeout and WriteTimeout stay 0, and the Proxy API
-// would go past them, because a good upload or download may take hours. Set Addr, or call Serve with a listener.
+// would go past them, because a good upload or download may take hours. Set Addr, or call Serve with a listener. Its Shutdown
+// does not wait for requests that wait for the outcome of a connect session: their clients ask again.
 func Server(h http.Handler) *http.Server {
-	return &http.Server{
+	s := &http.Server{
 		Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug), // it may show what clients sent
 	}
+	if a, ok := h.(*api); ok {
+		s.RegisterOnShutdown(a.close)
+	}
+	return s
 }
 
 // routes registers every path but those of the Proxy API, which the mux would clean and decode. {project} is checked by
@@ -78,6 +94,7 @@ func (a *api) routes() {
 	a.handle("POST "+p+"/workflows/{workflow}", a.enableWorkflow)
 	a.handle("DELETE "+p+"/workflows/{workflow}", a.disableWorkflow)
 	a.handle("POST "+p+"/triggers/{workflow}", a.runWorkflow)
+	a.handle("POST /v2"+p+"/triggers/{workflow}", a.runWorkflow)
 	a.handle("POST "+p+"/events/trigger", a.postEvent)
 	a.handle("POST /v2"+p+"/events/trigger", a.postEvent)
 	a.handle("GET /projects/{project}/triggers", a.getTriggers)
@@ -107,6 +124,7 @@ func (a *api) routes() {
 
 // handle serves JSON to scripts of any origin: no such route reads a cookie.
 func (a *api) handle(pattern string, h func(http.ResponseWriter, *http.Request) error) {
+	a.isPage[pattern] = false
 	a.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		if err := h(w, r); err != nil {
 			a.fail(w, r, err)
@@ -116,6 +134,7 @@ func (a *api) handle(pattern string, h func(http.ResponseWriter, *http.Request) 
 
 // page serves HTML to the window of an OAuth flow, to no script.
 func (a *api) page(pattern string, h func(http.ResponseWriter, *http.Request) error) {
+	a.isPage[pattern] = true
 	a.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		dropCORS(w.Header())
 		if err := h(w, r); err != nil {
@@ -124,13 +143,32 @@ func (a *api) page(pattern string, h func(http.ResponseWriter, *http.Request) er
 	})
 }
 
+// noRoute answers what no route takes: the mux knows which methods there are.
+func (a *api) noRoute(w http.ResponseWriter, r *http.Request, fallback http.Handler) {
+	silent := &observed{ResponseWriter: &discarded{header: http.Header{}}}
+	fallback.ServeHTTP(silent, r)
+	if allow := silent.Header().Get("Allow"); allow != "" {
+		w.Header().Set("Allow", allow)
+		a.fail(w, r, errWrongMethod)
+		return
+	}
+	a.fail(w, r, errNoRoute)
+}
+
+// discarded is an answer that nobody gets.
+type discarded struct{ header http.Header }
+
+func (d *discarded) Header() http.Header         { return d.header }
+func (d *discarded) Write(p []byte) (int, error) { return len(p), nil }
+func (d *discarded) WriteHeader(int)             {}
+
 // ServeHTTP answers one request.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.logged(w, r, func(w http.ResponseWriter, r *http.Request) {
 		setCORS(w.Header())
 		target, proxied := proxyTarget(written(r.URL))
 		if r.Method == http.MethodOptions && (!proxied || r.Header.Get("Authorization") == "") { // a preflight never has that
-			preflight(w, r)
+			a.preflight(w, r)
 			return
 		}
 		if proxied {
@@ -140,13 +178,17 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 			return
 		}
-		_, pattern := a.mux.Handler(r)
-		noteRoute(r, pattern)
-		if pattern == "" || r.URL.Path != path.Clean("/"+r.URL.Path) { // the mux would redirect, or answer in plain text
+		if escaped := r.URL.EscapedPath(); escaped != path.Clean("/"+escaped) { // the mux would redirect
 			a.fail(w, r, errNoRoute)
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, a.opts.MaxBody)
+		fallback, pattern := a.mux.Handler(r)
+		if pattern == "" { // the mux would answer in plain text
+			a.noRoute(w, r, fallback)
+			return
+		}
+		noteRoute(r, pattern)
+		r.Body = &timedBody{ReadCloser: http.MaxBytesReader(w, r.Body, a.opts.MaxBody), control: http.NewResponseController(w)}
 		a.mux.ServeHTTP(w, r)
 	})
 }

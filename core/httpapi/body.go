@@ -7,9 +7,32 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
+
+// bodyTime is how long a client may take to send a body, but for the Proxy API's.
+const bodyTime = 30 * time.Second
+
+// timedBody is a body that has to arrive in time. Where the server cannot set deadlines it may take longer.
+type timedBody struct {
+	io.ReadCloser
+	control *http.ResponseController
+	begun   bool
+}
+
+func (b *timedBody) Read(p []byte) (int, error) {
+	if !b.begun {
+		b.begun = true
+		_ = b.control.SetReadDeadline(time.Now().Add(bodyTime))
+	}
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) { // a request that goes on after its body must not end with the deadline
+		_ = b.control.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}
 
 // readJSON reads the body of a request, an object, into v. Fields that v does not have are passed over: later clients have
 // more. An empty body is an empty object.

@@ -32,23 +32,23 @@ func (a *api) caller(r *http.Request) (*core.User, error) {
 
 // callerBy is caller for a token that came in another way.
 func (a *api) callerBy(r *http.Request, token string) (*core.User, error) {
-	address := a.limits.address(r)
-	switch {
-	case token == "":
+	if token == "" {
 		return nil, errNoToken
-	case a.limits.failed.empty(address):
-		return nil, errTooMany
+	}
+	address := a.limits.address(r)
+	if err := a.limits.failed.peek(address); err != nil {
+		return nil, err
 	}
 	u, err := a.engine.Authenticate(r.Context(), token)
 	if errors.Is(err, usertoken.ErrToken) && !errors.Is(err, usertoken.ErrExpired) {
-		a.limits.failed.take(address)
+		_ = a.limits.failed.take(address) // the answer is 401; the next one is not looked at
 	}
 	if err != nil {
 		return nil, err
 	}
 	noteUser(r, u)
-	if !a.limits.tokens.take(u.ID() + "\x00" + u.TokenID()) {
-		return nil, errTooMany
+	if err := a.limits.tokens.take(u.ID() + "\x00" + u.TokenID()); err != nil {
+		return nil, err
 	}
 	if project := r.PathValue("project"); project != "" && !a.isProject(project) {
 		return nil, errNotFound

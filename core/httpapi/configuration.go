@@ -66,6 +66,9 @@ func (a *api) patchCredential(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := a.checkStates(r.Context(), &c, states); err != nil {
+		return err
+	}
 	var configuration core.Configuration
 	if settings != nil {
 		if configuration, err = replaceSettings(r.Context(), u, sel, settings, revision); err != nil {
@@ -75,6 +78,9 @@ func (a *api) patchCredential(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if states != nil {
+		if settings != nil && revision != 0 {
+			revision = configuration.Revision // of what has just been changed
+		}
 		if err := a.setStates(r, u, &configuration, states, revision); err != nil {
 			return err
 		}

@@ -15,8 +15,8 @@ import (
 
 // Two kinds of cookies bind an OAuth flow to the browser that began it (security 1).
 //
-// A nonce cookie says that this browser showed a token of a user for an integration; the hop to the provider asks for it. Its
-// name stands for project, user and integration, since the SDK fetches the hop's address and opens the window at the same
+// A nonce cookie says that this browser showed a token of a user, and of a person where there is one, for an integration; the
+// hop to the provider asks for it. Its name stands for project, user, person and integration, since the SDK fetches the hop's address and opens the window at the same
 // time, without an id that both share.
 //
 // A session cookie holds what a connect session is bound to. Its name stands for the session, so that two windows do not
@@ -43,24 +43,24 @@ func (a *api) setCookie(w http.ResponseWriter, name, value string, ttl time.Dura
 	})
 }
 
-func (a *api) nonceName(user, integration string) string {
-	return a.cookieName("nonce", a.engine.Project(), user, integration)
+func (a *api) nonceName(user, person, integration string) string {
+	return a.cookieName("nonce", a.engine.Project(), user, person, integration)
 }
 
-// setNonce sets the nonce cookie of a user and an integration.
-func (a *api) setNonce(ctx context.Context, w http.ResponseWriter, user, integration string) error {
+// setNonce sets the nonce cookie of a user, a person and an integration.
+func (a *api) setNonce(ctx context.Context, w http.ResponseWriter, user, person, integration string) error {
 	expires := strconv.FormatInt(a.now().Add(nonceTTL).Unix(), 10)
-	macs, err := a.macs(ctx, user, integration, expires)
+	macs, err := a.macs(ctx, user, person, integration, expires)
 	if err != nil {
 		return err
 	}
-	a.setCookie(w, a.nonceName(user, integration), expires+"."+macs[len(macs)-1], nonceTTL)
+	a.setCookie(w, a.nonceName(user, person, integration), expires+"."+macs[len(macs)-1], nonceTTL)
 	return nil
 }
 
-// hasNonce reports whether the browser has the nonce cookie of a user and an integration.
-func (a *api) hasNonce(r *http.Request, user, integration string) (bool, error) {
-	cookie, err := r.Cookie(a.nonceName(user, integration))
+// hasNonce reports whether the browser has the nonce cookie of a user, a person and an integration.
+func (a *api) hasNonce(r *http.Request, user, person, integration string) (bool, error) {
+	cookie, err := r.Cookie(a.nonceName(user, person, integration))
 	if err != nil {
 		return false, nil //nolint:nilerr // there is none
 	}
@@ -69,7 +69,7 @@ func (a *api) hasNonce(r *http.Request, user, integration string) (bool, error) 
 	if err != nil || !a.now().Before(time.Unix(end, 0)) {
 		return false, nil //nolint:nilerr // not one of ours
 	}
-	macs, err := a.macs(r.Context(), user, integration, expires)
+	macs, err := a.macs(r.Context(), user, person, integration, expires)
 	if err != nil {
 		return false, err
 	}

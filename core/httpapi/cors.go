@@ -21,11 +21,21 @@ func dropCORS(h http.Header) {
 }
 
 // preflight answers OPTIONS (Fetch standard, "CORS-preflight request"). A "*" for headers would not cover Authorization, so
-// those that are asked for are named.
-func preflight(w http.ResponseWriter, r *http.Request) {
+// those that are asked for are named. Routes that read a cookie are for no script (security 29).
+func (a *api) preflight(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
+	asked := r.Header.Get("Access-Control-Request-Method")
+	if asked != "" {
+		meant := r.Clone(r.Context())
+		meant.Method = asked
+		if _, pattern := a.mux.Handler(meant); a.isPage[pattern] {
+			dropCORS(h)
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+	}
 	methods := "GET, HEAD, POST, PUT, PATCH, DELETE"
-	if asked := r.Header.Get("Access-Control-Request-Method"); isToken(asked) && len(asked) <= 64 { // providers know more
+	if isToken(asked) && len(asked) <= 64 && !strings.Contains(methods, asked) { // providers know more
 		methods += ", " + asked
 	}
 	h.Set("Access-Control-Allow-Methods", methods)

@@ -6,14 +6,19 @@ import (
 	"errors"
 	"math"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
 	"github.com/polycred/polycred/core"
 )
 
-// codePermission is what the public SDK knows as "insufficient permission": it does not log the user out then.
-const codePermission = "7210"
+// The codes that the public SDK knows: it does not log the user out on them, whatever the status.
+const (
+	codePermission = "7210" // insufficient permission
+	codeKey        = "7003" // the key of an account was not accepted
+	codeProfile    = "0704" // the provider did not tell whose account it is
+)
 
 // Error is an answer that this package itself decides on.
 type Error struct {
@@ -26,12 +31,12 @@ func (e *Error) Error() string { return e.Message }
 
 // The answers that come from no other package.
 var (
-	errNoRoute  = &Error{http.StatusNotFound, "not_found", "There is no such address. Look at docs/http-api.md."}
-	errNotFound = &Error{http.StatusNotFound, "not_found", "This does not exist, or not any more. Look at the list and choose again."}
-	errTooMany  = &Error{http.StatusTooManyRequests, "rate_limited", "There are too many requests. Wait a moment."}
-	errTooLarge = &Error{http.StatusRequestEntityTooLarge, "too_large", "The request is too large."}
-	errBody     = &Error{http.StatusBadRequest, "invalid", "The body is not the JSON that is expected here."}
-	errNoToken  = &Error{http.StatusUnauthorized, "token", "You are not signed in: send a user token as Authorization: Bearer."}
+	errNoRoute     = &Error{http.StatusNotFound, "not_found", "There is no such address. Look at docs/http-api.md."}
+	errNotFound    = &Error{http.StatusNotFound, "not_found", "This does not exist, or not any more. Look at the list and choose again."}
+	errWrongMethod = &Error{http.StatusMethodNotAllowed, "method", "This address does not take this method. Look at docs/http-api.md."}
+	errTooLarge    = &Error{http.StatusRequestEntityTooLarge, "too_large", "The request is too large."}
+	errBody        = &Error{http.StatusBadRequest, "invalid", "The body is not the JSON that is expected here."}
+	errNoToken     = &Error{http.StatusUnauthorized, "token", "You are not signed in: send a user token as Authorization: Bearer."}
 )
 
 func invalid(message string) error { return &Error{http.StatusBadRequest, "invalid", message} }
@@ -46,7 +51,7 @@ type failure struct {
 	retry time.Duration
 }
 
-// statuses are those of errors, by core.Code; any other code is 500.
+// statuses are those of errors, by core.Code; what is in no list of core is 500.
 var statuses = map[string]int{
 	"token": http.StatusUnauthorized, "permission": http.StatusForbidden,
 	"invalid": http.StatusBadRequest, "host_not_allowed": http.StatusBadRequest,
@@ -54,16 +59,16 @@ var statuses = map[string]int{
 
 	"ambiguous": http.StatusConflict, "already_connected": http.StatusConflict, "account_mismatch": http.StatusConflict,
 	"account_connected": http.StatusConflict, "external_id": http.StatusConflict, "hidden_conflict": http.StatusConflict,
+	"too_many": http.StatusConflict, "in_use": http.StatusConflict, "exists": http.StatusConflict,
 	"unfinished": http.StatusConflict, "disabled": http.StatusConflict, "reconnect": http.StatusConflict, "pending": http.StatusConflict,
 	"deleting": http.StatusConflict, "conflict": http.StatusConflict,
 
 	"denied": http.StatusUnprocessableEntity, "session_expired": http.StatusUnprocessableEntity, "browser": http.StatusUnprocessableEntity,
-	"session": http.StatusUnprocessableEntity, "key_rejected": http.StatusUnprocessableEntity,
-	"too_many": http.StatusTooManyRequests,
+	"session": http.StatusUnprocessableEntity, "key_rejected": http.StatusUnprocessableEntity, "cursor": http.StatusUnprocessableEntity,
 
 	"provider": http.StatusBadGateway, "misconfigured": http.StatusBadGateway,
 	"token_issuer": http.StatusServiceUnavailable, "unavailable": http.StatusServiceUnavailable, "full": http.StatusServiceUnavailable,
-	"quarantined": http.StatusServiceUnavailable, "no_tokens": http.StatusServiceUnavailable, "closed": http.StatusServiceUnavailable,
+	"quarantined": http.StatusServiceUnavailable, "kek_in_store": http.StatusServiceUnavailable, "no_tokens": http.StatusServiceUnavailable, "closed": http.StatusServiceUnavailable,
 	"timeout": http.StatusGatewayTimeout,
 }
 
@@ -74,10 +79,14 @@ const statusGone = 499
 func failureOf(err error, request string) failure {
 	f := failure{Status: http.StatusInternalServerError, Code: "internal", Message: core.Message(err), Meta: map[string]any{"requestId": request}}
 	var own *Error
+	var limited *limitedError
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &own):
 		f.Status, f.Code, f.Message = own.Status, own.Code, own.Message
+		return f
+	case errors.As(err, &limited):
+		f.Status, f.Code, f.Message, f.retry = http.StatusTooManyRequests, "rate_limited", limited.Error(), max(limited.wait, time.Second)
 		return f
 	case errors.As(err, &tooLarge):
 		f.Status, f.Code, f.Message = errTooLarge.Status, errTooLarge.Code, errTooLarge.Message
@@ -88,9 +97,6 @@ func failureOf(err error, request string) failure {
 		f.Status = status
 	} else if errors.Is(err, context.Canceled) {
 		f.Status, f.Code = statusGone, "canceled"
-	}
-	if f.Code == "permission" {
-		f.Code = codePermission
 	}
 	var input *core.InputError
 	var ambiguous *core.AmbiguousError
@@ -108,7 +114,33 @@ func failureOf(err error, request string) failure {
 			f.Status = http.StatusTooManyRequests
 		}
 	}
+	f.inWordsOfSDK(provider)
 	return f
+}
+
+// inWordsOfSDK puts a code that the public SDK knows in place of ours, which then stands in the meta data.
+func (f *failure) inWordsOfSDK(provider *core.ProviderError) {
+	code := ""
+	switch {
+	case f.Code == "permission":
+		code = codePermission
+	case f.Code == "key_rejected":
+		code = codeKey
+	case f.Code == "provider" && provider != nil && provider.Op == "identity":
+		code = codeProfile
+	}
+	if code != "" {
+		f.Meta["reason"], f.Code = f.Code, code
+	}
+}
+
+// loggable is an error as the log may show it. Those of core hold no secret; what a host's own code returns may be wrapped
+// in a *url.Error, whose URL often holds one (security 27).
+func loggable(err error) error {
+	if outer, ok := errors.AsType[*url.Error](err); ok {
+		return errors.New(outer.Op + ": " + core.Code(outer.Err))
+	}
+	return err
 }
 
 // candidate is an account that could have been meant.
@@ -132,15 +164,23 @@ func candidates(all []core.Credential) []candidate {
 func (a *api) fail(w http.ResponseWriter, r *http.Request, err error) {
 	f := failureOf(err, requestID(r))
 	if f.Status >= 500 && !errors.Is(err, context.DeadlineExceeded) {
-		a.log.ErrorContext(r.Context(), "a request could not be answered", "requestId", requestID(r), "code", f.Code, "error", err)
+		a.log.ErrorContext(r.Context(), "a request could not be answered", "requestId", requestID(r), "code", f.Code, "error", loggable(err))
 	}
 	noteFailure(r, f.Code)
-	if f.retry > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(f.retry.Seconds()))))
-	} else if f.Status == http.StatusTooManyRequests {
-		w.Header().Set("Retry-After", "1")
-	}
+	f.header(w.Header())
 	a.write(w, f.Status, f)
+}
+
+// header sets what goes with some statuses (RFC 9110 §15.5.2, RFC 6585 §4).
+func (f *failure) header(h http.Header) {
+	switch {
+	case f.retry > 0:
+		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(f.retry.Seconds()))))
+	case f.Status == http.StatusTooManyRequests:
+		h.Set("Retry-After", "1")
+	case f.Status == http.StatusUnauthorized:
+		h.Set("WWW-Authenticate", "Bearer")
+	}
 }
 
 // write answers with JSON.

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/polycred/polycred/core"
@@ -14,11 +15,31 @@ func (a *api) healthz(w http.ResponseWriter, _ *http.Request) error {
 	return nil
 }
 
+// readiness is what the last look at the engine said: anybody may ask, so it is looked at once a second.
+type readiness struct {
+	mu     sync.Mutex // guards the rest, and keeps two from looking at once
+	at     time.Time  // real
+	health core.Health
+}
+
+func (r *readiness) look(ctx context.Context, e *core.Engine) (core.Health, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.at.IsZero() && time.Since(r.at) < time.Second {
+		return r.health, nil
+	}
+	health, err := e.Health(ctx)
+	if err == nil {
+		r.health, r.at = health, time.Now()
+	}
+	return health, err
+}
+
 // readyz says whether requests can be served: 503 where the store cannot be read. Its problems are codes of core.Health.
 func (a *api) readyz(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
 	defer cancel()
-	health, err := a.engine.Health(ctx)
+	health, err := a.ready.look(ctx, a.engine)
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,7 +39,7 @@ const (
 // house is an application that serves the HTTP API: a provider, an engine in memory, a server on loopback, and a signing key.
 // Every line that is logged is searched for secrets when the test ends.
 type house struct {
-	*testing.T
+	testing.TB
 	clock    *coretest.Clock
 	provider *coretest.OAuthServer
 	engine   *core.Engine
@@ -48,15 +49,18 @@ type house struct {
 	keks     crypto.KEKs
 	opts     core.Options
 	http     httpapi.Options
+	handler  http.Handler
+
+	flows atomic.Int64 // that were begun
 
 	mu   sync.Mutex // guards text
 	text bytes.Buffer
 }
 
 // newHouse starts one; change may alter the options of both.
-func newHouse(t *testing.T, change func(*core.Options, *httpapi.Options)) *house {
+func newHouse(t testing.TB, change func(*core.Options, *httpapi.Options)) *house {
 	t.Helper()
-	h := &house{T: t, clock: coretest.NewClock(time.Time{}), store: &applies{Store: memory.New()}}
+	h := &house{TB: t, clock: coretest.NewClock(time.Time{}), store: &applies{Store: memory.New()}}
 	var err error
 	h.provider, err = coretest.NewOAuthServer(&coretest.OAuthServerOptions{Now: h.clock.Now, ClientSecret: "canary-client-secret"})
 	if err != nil {
@@ -67,14 +71,35 @@ func newHouse(t *testing.T, change func(*core.Options, *httpapi.Options)) *house
 		h.provider.AddAccount(coretest.Account{Subject: login, Name: login + "@example.com"})
 		h.provider.AddKey("key-"+login, login)
 	}
-	var handler http.Handler
-	h.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler.ServeHTTP(w, r) }))
-	t.Cleanup(h.server.Close)
 	kek, err := crypto.NewKEK()
 	if err != nil {
 		t.Fatal(err)
 	}
 	h.keks = crypto.KEKs{Tokens: kek, Policy: kek}
+	h.open(change)
+	return h
+}
+
+// neighbour starts another project in the store of a house.
+func (h *house) neighbour(change func(*core.Options, *httpapi.Options)) *house {
+	h.Helper()
+	n := &house{TB: h.TB, clock: h.clock, store: h.store, provider: h.provider, keks: h.keks}
+	n.open(func(o *core.Options, p *httpapi.Options) {
+		o.Project = "01900000-0000-7000-8000-0000000000aa"
+		if change != nil {
+			change(o, p)
+		}
+	})
+	return n
+}
+
+// open opens the engine and serves it.
+func (h *house) open(change func(*core.Options, *httpapi.Options)) {
+	h.Helper()
+	t := h.TB
+	var err error
+	h.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.handler.ServeHTTP(w, r) }))
+	t.Cleanup(h.server.Close)
 	h.opts = core.Options{
 		CallbackURL: h.server.URL + "/callback", PrivateHosts: []string{h.provider.Host()}, Now: h.clock.Now,
 		RedirectURLs: []string{h.server.URL + "/app/connected"}, Logger: slog.New(slog.NewTextHandler(h, nil)),
@@ -95,11 +120,10 @@ func newHouse(t *testing.T, change func(*core.Options, *httpapi.Options)) *house
 		}
 	}
 	h.key = h.newKey()
-	if handler, err = httpapi.New(h.engine, &h.http); err != nil {
+	if h.handler, err = httpapi.New(h.engine, &h.http); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(h.searchSecrets)
-	return h
 }
 
 // keyed is an integration with API keys.
@@ -179,6 +203,24 @@ func (h *house) do(token, method, path, body string, header ...string) answer {
 		req.Header.Set(header[i], header[i+1])
 	}
 	return h.send(http.DefaultClient, req)
+}
+
+// direct is do without a network: when it returns, all that the request does is done.
+func (h *house) direct(token, method, path, body string, header ...string) answer {
+	return h.serve(h.soon(), token, method, path, body, header...)
+}
+
+func (h *house) serve(ctx context.Context, token, method, path, body string, header ...string) answer {
+	req := httptest.NewRequestWithContext(ctx, method, strings.TrimPrefix(h.url(path), h.server.URL), strings.NewReader(body))
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.handler.ServeHTTP(w, req)
+	return answer{w.Code, w.Result().Header, w.Body.Bytes()}
 }
 
 func (h *house) url(path string) string {
@@ -273,16 +315,21 @@ func (w *window) consent(hop, login string) answer {
 	return w.get(page.URL)
 }
 
-// install connects an account as the SDK does, and returns its id.
+// install connects an account of the calendar as the SDK does, and returns its id.
 func (h *house) install(token, login, installOptions string) string {
 	h.Helper()
-	key := "poll-" + login + fmt.Sprint(time.Now().UnixNano())
-	built := h.buildOAuth(token, calendar, key, installOptions)
+	return h.installAt(token, calendar, login, installOptions)
+}
+
+func (h *house) installAt(token, integration, login, installOptions string) string {
+	h.Helper()
+	key := fmt.Sprintf("poll-%s-%d", login, h.flows.Add(1))
+	built := h.buildOAuth(token, integration, key, installOptions)
 	if built.Status != http.StatusOK {
 		h.Fatalf("build-oauth = %d %s", built.Status, built.Body)
 	}
 	w := h.window()
-	if page := w.nonce(token, calendar); page.Status != http.StatusOK {
+	if page := w.nonce(token, integration); page.Status != http.StatusOK {
 		h.Fatalf("oauth-nonce = %d %s", page.Status, page.Body)
 	}
 	if done := w.consent(built.json(h)["redirectUrl"].(string), login); done.Status != http.StatusOK {

@@ -3,22 +3,27 @@ package httpapi
 import (
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
+	"time"
 
 	"golang.org/x/time/rate"
 )
 
 // limits keep one client from taking what belongs to all (security 28). They may be used concurrently.
 type limits struct {
-	address func(*http.Request) string
-	failed  *buckets // by address: tokens that were refused
-	tokens  *buckets // by user and token
+	from   func(*http.Request) string
+	failed *buckets // by address: tokens, and links of connect sessions, that were refused
+	tokens *buckets // by user and token
+
+	mu    sync.Mutex // guards polls
+	polls map[string]int
 }
 
 func newLimits(o *Options) *limits {
-	l := &limits{address: o.ClientAddress, failed: newBuckets(o.FailureRate, 10), tokens: newBuckets(o.Rate, 5)}
-	if l.address == nil {
-		l.address = func(r *http.Request) string {
+	l := &limits{from: o.ClientAddress, failed: newBuckets(o.FailureRate, 10), tokens: newBuckets(o.Rate, 5), polls: map[string]int{}}
+	if l.from == nil {
+		l.from = func(r *http.Request) string {
 			host, _, err := net.SplitHostPort(r.RemoteAddr)
 			if err != nil {
 				return r.RemoteAddr
@@ -28,6 +33,45 @@ func newLimits(o *Options) *limits {
 	}
 	return l
 }
+
+// address is whom a request counts for: one host, or the network that one host has, since IPv6 gives each 2^64 addresses.
+func (l *limits) address(r *http.Request) string {
+	text := l.from(r)
+	addr, err := netip.ParseAddr(text)
+	if err != nil {
+		return text
+	}
+	if addr = addr.Unmap().WithZone(""); addr.Is6() {
+		network, _ := addr.Prefix(64) // fits any of them
+		return network.String()
+	}
+	return addr.String()
+}
+
+// mostPolls is how many requests of one user may be held back at a time; a browser has six connections.
+const mostPolls = 64
+
+// hold reports whether one more request of a user may be held back; done is to be called after it then.
+func (l *limits) hold(user string) (done func(), ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.polls[user] >= mostPolls {
+		return func() {}, false
+	}
+	l.polls[user]++
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.polls[user]--; l.polls[user] <= 0 {
+			delete(l.polls, user)
+		}
+	}, true
+}
+
+// limitedError says that a client has taken its share.
+type limitedError struct{ wait time.Duration }
+
+func (e *limitedError) Error() string { return "There are too many requests. Wait a moment." }
 
 // mostBuckets is how many clients are told apart at a time; those that were seen longest ago start anew.
 const mostBuckets = 50_000
@@ -64,8 +108,23 @@ func (b *buckets) of(key string) *rate.Limiter {
 	return l
 }
 
-// take reports whether there was one left.
-func (b *buckets) take(key string) bool { return b == nil || b.of(key).Allow() }
+// take takes one, if there is one left; else it is a limitedError.
+func (b *buckets) take(key string) error {
+	if b == nil || b.of(key).Allow() {
+		return nil
+	}
+	return b.refuse(key)
+}
 
-// empty reports whether there is none left, and takes none.
-func (b *buckets) empty(key string) bool { return b != nil && b.of(key).Tokens() < 1 }
+// peek is take, but that it takes none.
+func (b *buckets) peek(key string) error {
+	if b == nil || b.of(key).Tokens() >= 1 {
+		return nil
+	}
+	return b.refuse(key)
+}
+
+func (b *buckets) refuse(key string) error {
+	missing := max(1-b.of(key).Tokens(), 0)
+	return &limitedError{time.Duration(missing / float64(b.limit) * float64(time.Second))}
+}

@@ -8,9 +8,11 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/polycred/polycred/core"
+	"github.com/polycred/polycred/core/internal/telemetry"
 )
 
 // headerRequestID names a request in answers and in the log.
@@ -50,25 +52,36 @@ func noteUser(r *http.Request, u *core.User) {
 func (a *api) logged(w http.ResponseWriter, r *http.Request, serve func(http.ResponseWriter, *http.Request)) {
 	began := time.Now()
 	e := &entry{id: newRequestID()}
-	r = r.WithContext(context.WithValue(r.Context(), entryKey{}, e))
+	ctx, span := a.told.Start(context.WithValue(r.Context(), entryKey{}, e), telemetry.SpanServed, "", "")
+	defer span.End()
+	r = r.WithContext(ctx)
 	seen := &observed{ResponseWriter: w}
 	seen.Header().Set(headerRequestID, e.id)
 	defer func() {
 		p := recover()
+		aborted := p == http.ErrAbortHandler //nolint:errorlint // the very value, as net/http documents
 		switch {
-		case p == http.ErrAbortHandler: //nolint:errorlint // the very value, as net/http documents
+		case aborted:
 			e.code = cmp.Or(e.code, "aborted")
-			defer panic(p) // when the line is written
+			defer panic(p) // when all is told
 		case p != nil:
 			a.log.Error("a request ended in a panic", "requestId", e.id, "route", e.route, "stack", string(debug.Stack())) // not what it says
 			if seen.status == 0 {
 				a.fail(seen, r, errPanic)
 			}
 		}
-		if !a.log.Enabled(r.Context(), slog.LevelInfo) {
+		if seen.status == 0 {
+			seen.status = http.StatusOK // as net/http answers for a handler that says nothing
+		}
+		path := pathOf(e.route)
+		span.Method(r.Method)
+		span.Credential(e.credential)
+		span.Served(path, seen.status)
+		a.told.Served(ctx, path, r.Method, seen.status, time.Since(began))
+		if !a.log.Enabled(ctx, slog.LevelInfo) {
 			return
 		}
-		a.log.LogAttrs(r.Context(), slog.LevelInfo, "request", slog.String("requestId", e.id), slog.String("method", method(r.Method)),
+		a.log.LogAttrs(ctx, slog.LevelInfo, "request", slog.String("requestId", e.id), slog.String("method", method(r.Method)),
 			slog.String("route", e.route), slog.Int("status", seen.status), slog.Int64("bytes", seen.bytes),
 			slog.Duration("took", time.Since(began)), slog.String("user", e.user), slog.String("token", e.tokenID),
 			slog.String("credential", e.credential), slog.String("code", e.code))
@@ -77,6 +90,14 @@ func (a *api) logged(w http.ResponseWriter, r *http.Request, serve func(http.Res
 }
 
 var errPanic = &Error{http.StatusInternalServerError, "internal", "Something went wrong. Try again, and tell the operator if it happens again."}
+
+// pathOf is the path of a pattern, without its method.
+func pathOf(pattern string) string {
+	if _, path, ok := strings.Cut(pattern, " "); ok {
+		return path
+	}
+	return pattern
+}
 
 // method is a method as the log shows it: those that are not usual are the client's own words.
 func method(m string) string {

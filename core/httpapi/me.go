@@ -1,8 +1,11 @@
 package httpapi
 
 import (
+	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
+	"reflect"
 	"strings"
 
 	"github.com/polycred/polycred/core"
@@ -10,6 +13,9 @@ import (
 
 // features are what the SDK asks for before it connects without a page, or maps fields.
 var features = []string{"headless-cp", "dfm"}
+
+// headerUserMeta is JSON about the user, of SDKs before 2.1.
+const headerUserMeta = "X-Paragon-User-Metadata"
 
 // wireProject is what rows 1 and 3 say of the project.
 type wireProject struct {
@@ -38,12 +44,12 @@ type wireIn struct {
 	CredentialID     string                   `json:"credentialId,omitempty"`
 	CredentialStatus core.Status              `json:"credentialStatus,omitempty"`
 	ProviderID       string                   `json:"providerId,omitempty"`
-	ProviderData     map[string]any           `json:"providerData,omitempty"`
+	ProviderData     map[string]any           `json:"providerData,omitzero"`
 	ConfigID         string                   `json:"credentialConfigId,omitempty"`
-	Workflows        map[string]WorkflowState `json:"workflowSettings,omitempty"`
-	Configured       map[string]WorkflowState `json:"configuredWorkflows,omitempty"`
-	Settings         map[string]any           `json:"sharedSettings,omitempty"`
-	Meta             map[string]any           `json:"configMeta,omitempty"`
+	Workflows        map[string]WorkflowState `json:"workflowSettings,omitzero"` // there, if empty, with an account
+	Configured       map[string]WorkflowState `json:"configuredWorkflows,omitzero"`
+	Settings         map[string]any           `json:"sharedSettings,omitzero"`
+	Meta             map[string]any           `json:"configMeta,omitzero"`
 	ExternalID       string                   `json:"externalId,omitempty"`
 }
 
@@ -51,7 +57,11 @@ func (a *api) project() wireProject { return wireProject{a.engine.Project(), "",
 
 // getProject is row 3, of SDKs before 1.0.40.
 func (a *api) getProject(w http.ResponseWriter, r *http.Request) error {
-	if _, err := a.caller(r); err != nil {
+	u, err := a.caller(r)
+	if err != nil {
+		return err
+	}
+	if err := a.headerMeta(r, u); err != nil {
 		return err
 	}
 	a.write(w, http.StatusOK, a.project())
@@ -64,7 +74,31 @@ func (a *api) getMe(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := a.headerMeta(r, u); err != nil {
+		return err
+	}
 	return a.writeMe(w, r, u)
+}
+
+// headerMeta stores what SDKs before 2.1 tell of the user in a header of rows 1 and 3, instead of row 2. What cannot be
+// stored is passed over: it must keep nobody from signing in.
+func (a *api) headerMeta(r *http.Request, u *core.User) error {
+	var change map[string]any
+	if json.Unmarshal([]byte(r.Header.Get(headerUserMeta)), &change) != nil {
+		return nil //nolint:nilerr // there is none, or it is broken
+	}
+	known, err := u.Meta(r.Context())
+	if err != nil {
+		return err
+	}
+	maps.DeleteFunc(change, func(name string, value any) bool { return value == nil || reflect.DeepEqual(known[name], value) })
+	if len(change) == 0 {
+		return nil
+	}
+	if _, err = u.UpdateMeta(r.Context(), change); errors.Is(err, core.ErrPermission) || errors.Is(err, core.ErrInvalid) {
+		return nil
+	}
+	return err
 }
 
 func (a *api) writeMe(w http.ResponseWriter, r *http.Request, u *core.User) error {
@@ -118,7 +152,7 @@ func (in *wireIn) choose(unselected core.Unselected) {
 		chosen = &in.All[0]
 	case unselected == core.Oldest:
 		for i := range in.All {
-			if c := &in.All[i]; chosen == nil || chosen.Status != core.StatusValid && c.Status == core.StatusValid && !c.Disabled {
+			if c := &in.All[i]; chosen == nil || !chosen.usable() && c.usable() {
 				chosen = c
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/polycred/polycred/core"
 )
@@ -26,10 +27,18 @@ func (a *api) buildOAuth(w http.ResponseWriter, r *http.Request) error {
 	}
 	session, err := a.begin(r, u)
 	if err != nil {
-		return neverLogOut(err)
+		return neverLogOut(waitFor(err))
 	}
 	a.write(w, http.StatusOK, map[string]string{"redirectUrl": a.opts.PublicURL + hopPath + session.Handle})
 	return nil
+}
+
+// waitFor makes of too many open connect sessions what a client can wait for: they expire (security 28).
+func waitFor(err error) error {
+	if errors.Is(err, core.ErrTooMany) {
+		return &limitedError{time.Minute}
+	}
+	return err
 }
 
 // begin begins the connect session that the query of rows 6 and 6b describes.
@@ -39,9 +48,15 @@ func (a *api) begin(r *http.Request, u *core.User) (*core.ConnectSession, error)
 	if err != nil {
 		return nil, err
 	}
+	if in.OAuth2 == nil {
+		return nil, invalid("This integration is connected with a key: send it with POST …/sdk/credentials.")
+	}
 	var options installOptions
 	if raw := q.Get("installOptions"); raw != "" && json.Unmarshal([]byte(raw), &options) != nil {
 		return nil, invalid("installOptions is not the JSON of an object.")
+	}
+	if err := options.check(); err != nil {
+		return nil, err
 	}
 	variables := map[string]string{}
 	if raw := q.Get("endUserSuppliedValues"); raw != "" {
@@ -63,10 +78,19 @@ func (a *api) begin(r *http.Request, u *core.User) (*core.ConnectSession, error)
 	if key == "" {
 		key = q.Get("sessionId") // SDKs before 2.2.3
 	}
-	return u.Connect(r.Context(), core.ConnectInput{
+	session, err := u.Connect(r.Context(), core.ConnectInput{
 		Integration: in.Name, AllowMultiple: options.AllowMultiple || options.Credential != "", Into: options.Credential,
 		ExternalID: options.ExternalID, RedirectURL: q.Get("redirectUrl"), Variables: variables, PollingKey: key,
 	})
+	return session, pageError(err)
+}
+
+// pageError is the error of a page of the application that is none of its own, in words that say whose list it is.
+func pageError(err error) error {
+	if wrong, ok := errors.AsType[*core.InputError](err); ok && wrong.Field == "redirectUrl" {
+		return invalid("redirectUrl is none of the pages that the application lists. They are compared exactly.")
+	}
+	return err
 }
 
 // askedFor is the integration that a query names, by its id or, without one, as an action.
@@ -91,7 +115,7 @@ func (a *api) noncePage(w http.ResponseWriter, r *http.Request) error {
 	if ok, err := a.agreed(w, r, u, &in); !ok || err != nil {
 		return err
 	}
-	if err := a.setNonce(r.Context(), w, u.ID(), in.Name); err != nil {
+	if err := a.setNonce(r.Context(), w, u.ID(), u.Person(), in.Name); err != nil {
 		return err
 	}
 	return a.render(w, http.StatusOK, noncePage, map[string]any{"Origin": origin})
@@ -111,7 +135,7 @@ func (a *api) legacyPage(w http.ResponseWriter, r *http.Request) error {
 	}
 	session, err := a.begin(r, u)
 	if err != nil {
-		return err
+		return waitFor(err)
 	}
 	return a.leave(w, r, session.Handle)
 }
@@ -146,19 +170,34 @@ func (a *api) agreed(w http.ResponseWriter, r *http.Request, u *core.User, in *c
 
 // hop is the one-use step between our window and the provider (security 2).
 func (a *api) hop(w http.ResponseWriter, r *http.Request) error {
-	handle := r.PathValue("handle")
-	session, err := a.engine.ConnectSession(r.Context(), handle)
-	if err != nil {
+	return a.guessed(r, func() error {
+		handle := r.PathValue("handle")
+		session, err := a.engine.ConnectSession(r.Context(), handle)
+		if err != nil {
+			return err
+		}
+		ok, err := a.hasNonce(r, session.User, session.Person, session.Integration)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return core.ErrBrowser
+		}
+		return a.leave(w, r, handle)
+	})
+}
+
+// guessed does what begins with a secret of a URL, which nobody should try many of (security 28).
+func (a *api) guessed(r *http.Request, do func() error) error {
+	address := a.limits.address(r)
+	if err := a.limits.failed.peek(address); err != nil {
 		return err
 	}
-	ok, err := a.hasNonce(r, session.User, session.Integration)
-	if err != nil {
-		return err
+	err := do()
+	if errors.Is(err, core.ErrSession) || errors.Is(err, core.ErrBrowser) {
+		_ = a.limits.failed.take(address) // this one was looked at
 	}
-	if !ok {
-		return core.ErrBrowser
-	}
-	return a.leave(w, r, handle)
+	return err
 }
 
 // leave binds a session to this browser and sends it to the provider, where nothing of this window can be reached.
@@ -204,7 +243,11 @@ func (a *api) callback(w http.ResponseWriter, r *http.Request) error {
 	if cookie, err := r.Cookie(a.sessionName(values.Get("state"))); err == nil {
 		browser = cookie.Value
 	}
-	result, err := a.engine.Callback(r.Context(), core.CallbackInput{Integration: r.PathValue("integration"), Values: values, Browser: browser})
+	var result *core.ConnectResult
+	err := a.guessed(r, func() (err error) {
+		result, err = a.engine.Callback(r.Context(), core.CallbackInput{Integration: r.PathValue("integration"), Values: values, Browser: browser})
+		return err
+	})
 	if result != nil && result.ReturnURL != "" {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("Referrer-Policy", "no-referrer")
@@ -235,9 +278,10 @@ func (a *api) callbackPost(w http.ResponseWriter, r *http.Request) error {
 func (a *api) failPage(w http.ResponseWriter, r *http.Request, err error) {
 	f := failureOf(err, requestID(r))
 	if f.Status >= 500 {
-		a.log.ErrorContext(r.Context(), "a page could not be shown", "requestId", f.Meta["requestId"], "code", f.Code, "error", err)
+		a.log.ErrorContext(r.Context(), "a page could not be shown", "requestId", f.Meta["requestId"], "code", f.Code, "error", loggable(err))
 	}
 	noteFailure(r, f.Code)
+	f.header(w.Header())
 	if f.Status == http.StatusBadRequest && errors.As(err, new(*core.InputError)) {
 		f.Message = core.Message(err)
 	}

@@ -65,7 +65,8 @@ type Options struct {
 }
 
 // Source answers with the options of a dynamic input: what a person may choose. Acct is the account that the options are
-// for, nil where the call names none and none is needed; client acts as it.
+// for, which the caller may send requests as; client acts as it. An error of core is told as such, any other as one sentence
+// that says no more than that it failed. It may be called concurrently.
 type Source func(ctx context.Context, acct *core.Credential, client *http.Client, query SourceQuery) (SourcePage, error)
 
 // SourceQuery says which options are asked for.
@@ -111,9 +112,8 @@ func (o *Options) prepare(e *core.Engine) (Options, error) {
 		return p, err
 	}
 	for _, origin := range p.AllowedOrigins {
-		u, err := url.Parse(origin)
-		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.Scheme+"://"+u.Host != origin {
-			return p, fmt.Errorf("allowedOrigins: %q is no origin: write scheme and host only, like https://app.example.com", origin)
+		if !isOrigin(origin) {
+			return p, fmt.Errorf("allowedOrigins: %q is no origin as browsers write it: scheme, host in lower case, and a port that is not the usual one, like https://app.example.com", origin)
 		}
 	}
 	switch {
@@ -129,8 +129,8 @@ func (o *Options) prepare(e *core.Engine) (Options, error) {
 func checkPublicURL(public, callback string) error {
 	u, err := url.Parse(public)
 	switch {
-	case err != nil || u.Host == "" || u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "":
-		return errors.New("publicUrl: must be scheme and host, like https://connect.example.com")
+	case err != nil || !isOrigin(public):
+		return errors.New("publicUrl: must be scheme, host in lower case, and a port that is not the usual one, like https://connect.example.com")
 	case u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())):
 		return errors.New("publicUrl: must be https, or http on localhost or 127.0.0.1")
 	case callback == "":
@@ -141,6 +141,17 @@ func checkPublicURL(public, callback string) error {
 		return fmt.Errorf("publicUrl: core.Options.CallbackURL (%s) has to lie under it (%s): a cookie does not cross hosts", callback, public)
 	}
 	return nil
+}
+
+// isOrigin reports whether a text is an origin in the form in which browsers send it (RFC 6454 §6.2), so that it can be
+// compared as it is.
+func isOrigin(text string) bool {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.Scheme+"://"+u.Host != text {
+		return false
+	}
+	usual := map[string]string{"https": "443", "http": "80"}[u.Scheme]
+	return u.Host == strings.ToLower(u.Host) && u.Port() != usual && !strings.HasSuffix(u.Host, ":")
 }
 
 // loopback reports whether a browser treats plain http on this host as secure.

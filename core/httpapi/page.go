@@ -35,7 +35,7 @@ func (a *api) render(w http.ResponseWriter, status int, name string, data map[st
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
-	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Referrer-Policy", referrerPolicy(name))
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'nonce-"+nonce+"'; style-src 'nonce-"+nonce+
@@ -51,6 +51,15 @@ func formAction(name string) string {
 		return "*" // by way of us, to whichever provider
 	}
 	return "'none'"
+}
+
+// referrerPolicy keeps the URL of a page, which may hold a user token, from everybody else. The form of the ask page needs its
+// Origin, which browsers send as "null" under no-referrer (Fetch standard, "append a request Origin header").
+func referrerPolicy(name string) string {
+	if name == askPage {
+		return "same-origin"
+	}
+	return "no-referrer"
 }
 
 func displayName(in *core.Integration) string { return cmp.Or(in.DisplayName, in.Name) }

@@ -16,12 +16,16 @@ import (
 // Polling for the outcome of an OAuth flow: rows 7 and 8. The SDK asks each second for 180 seconds; an answer that is held
 // back saves most of that, and one that is held back at the end lets a person take longer.
 
-const (
-	pollHold = 25 * time.Second
-	lastHold = 60 * time.Second
-	lateness = 150 * time.Second // of a session, from when on a poll is held longer
-	lookAt   = time.Second       // for what other processes did
-)
+// lateness is the age of a session from when on a poll is held longer.
+const lateness = 150 * time.Second
+
+// pollTimes are how long polls wait.
+type pollTimes struct {
+	early, late time.Duration
+	look        time.Duration // for what other processes did
+}
+
+var usualTimes = pollTimes{early: 25 * time.Second, late: 60 * time.Second, look: time.Second}
 
 // bell rings whenever this process has stored the outcome of a connect session. It may be used concurrently.
 type bell struct {
@@ -50,55 +54,71 @@ func (b *bell) rings() <-chan struct{} {
 	return b.next
 }
 
-// getSession is row 7. A key that is unknown, or another user's, looks like one whose flow goes on.
+// getSession is row 7. A key that is unknown, or another user's, looks like one whose flow goes on. How long the answer is
+// held is decided once: a poll that was begun early ends early enough for the SDK to begin one more, which is held longer.
 func (a *api) getSession(w http.ResponseWriter, r *http.Request) error {
 	u, err := a.caller(r)
 	if err != nil {
 		return err
 	}
 	key := r.PathValue("key")
-	began := time.Now()
-	for {
+	var over <-chan time.Time
+	for last := false; ; {
 		ring := a.bell.rings()
 		result, err := u.ConnectOutcomeOf(r.Context(), key)
-		hold := pollHold
 		switch {
 		case err == nil:
 			a.write(w, http.StatusOK, map[string]string{"connectCredentialId": result.Credential.ID})
 			return nil
-		case result == nil && errors.Is(err, core.ErrSession): // unknown
-		case errors.Is(err, core.ErrUnfinished):
-			if a.now().Sub(result.Began) >= lateness {
-				hold = lastHold
-			}
+		case errors.Is(err, core.ErrUnfinished), result == nil && errors.Is(err, core.ErrSession): // it goes on, or is unknown
 		case result != nil: // it has failed: row 12 tells why
 			a.write(w, http.StatusOK, map[string]string{"connectCredentialId": failedID(key)})
 			return nil
 		default:
 			return err
 		}
-		left := hold - time.Since(began)
-		if left <= 0 {
+		if last {
 			a.write(w, http.StatusOK, struct{}{})
 			return nil
 		}
-		if err := wait(r.Context(), min(left, lookAt), ring); err != nil {
+		if over == nil {
+			done, ok := a.limits.hold(u.ID())
+			defer done()
+			if !ok {
+				a.write(w, http.StatusOK, struct{}{})
+				return nil
+			}
+			hold := a.polls.early
+			if result != nil && a.now().Sub(result.Began) >= lateness {
+				hold = a.polls.late
+			}
+			timer := time.NewTimer(hold)
+			defer timer.Stop()
+			over = timer.C
+		}
+		more, err := a.wait(r.Context(), over, ring)
+		if err != nil {
 			return err
 		}
+		last = !more // looked at once more: the SDK may ask no further
 	}
 }
 
-// wait waits for the bell, or that long.
-func wait(ctx context.Context, d time.Duration, ring <-chan struct{}) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
+// wait waits for the bell, or as long as another process may go unnoticed; more is false when the poll is over.
+func (a *api) wait(ctx context.Context, over <-chan time.Time, ring <-chan struct{}) (more bool, err error) {
+	look := time.NewTimer(a.polls.look)
+	defer look.Stop()
 	select {
 	case <-ring:
-		return nil
-	case <-timer.C:
-		return nil
+		return true, nil
+	case <-look.C:
+		return true, nil
+	case <-over:
+		return false, nil
+	case <-a.closing:
+		return false, nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return false, ctx.Err()
 	}
 }
 

@@ -51,7 +51,10 @@ type wireConfiguration struct {
 	ExternalID string                   `json:"externalId,omitempty"`
 	Created    time.Time                `json:"dateCreated"`
 	Updated    time.Time                `json:"dateUpdated"`
+	ETag       string                   `json:"etag"` // for If-Match; ours
 }
+
+func (c *wireCredential) usable() bool { return c.Status == core.StatusValid && !c.Disabled }
 
 // wireIntegration is an integration as it is set up in the project.
 type wireIntegration struct {

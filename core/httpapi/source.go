@@ -64,7 +64,7 @@ func (a *api) postAction(w http.ResponseWriter, r *http.Request) error {
 	page, err := source(r.Context(), &c, client, query)
 	if err != nil {
 		if core.Code(err) == "internal" && !errors.Is(err, r.Context().Err()) { // the host's own words are for the log
-			a.log.ErrorContext(r.Context(), "options could not be found", "requestId", requestID(r), "integration", in.Name, "source", body.SourceKey, "error", err)
+			a.log.ErrorContext(r.Context(), "options could not be found", "requestId", requestID(r), "integration", in.Name, "source", body.SourceKey, "error", loggable(err))
 			return &Error{http.StatusBadGateway, "source", "The choices could not be loaded. Try again."}
 		}
 		return err

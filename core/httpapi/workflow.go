@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 
 	"github.com/polycred/polycred/core"
 	"github.com/polycred/polycred/core/permission"
@@ -18,6 +19,23 @@ var errWorkflow = &Error{http.StatusNotFound, "not_found", "There is no such wor
 // errEvent answers for an event that there is not.
 var errEvent = &Error{http.StatusNotFound, "not_found", "There is no such event."}
 
+// checkStates reports a workflow that the account's integration does not have, before anything is changed.
+func (a *api) checkStates(ctx context.Context, c *core.Credential, states map[string]WorkflowState) error {
+	var flows []Workflow
+	if len(states) > 0 && a.opts.Workflows != nil {
+		var err error
+		if flows, err = a.opts.Workflows.List(ctx, c.Integration); err != nil {
+			return err
+		}
+	}
+	for id := range states {
+		if !slices.ContainsFunc(flows, func(f Workflow) bool { return f.ID == id }) {
+			return errWorkflow
+		}
+	}
+	return nil
+}
+
 // setStates replaces what a configuration says of workflows.
 func (a *api) setStates(r *http.Request, u *core.User, c *core.Configuration, states map[string]WorkflowState, revision uint64) error {
 	sel := core.Selector{Credential: c.Credential, Configuration: c.ID}
@@ -28,9 +46,6 @@ func (a *api) setStates(r *http.Request, u *core.User, c *core.Configuration, st
 		return err
 	}
 	if a.opts.Workflows == nil {
-		if len(states) > 0 {
-			return errWorkflow
-		}
 		return nil
 	}
 	return a.opts.Workflows.SetStates(r.Context(), u, *c, states)
@@ -58,13 +73,12 @@ func (a *api) switchWorkflow(w http.ResponseWriter, r *http.Request, on bool) er
 	if err != nil {
 		return err
 	}
-	c, err := u.Configuration(r.Context(), sel)
+	// Nothing changes here, but it says whether the token may: enablement is part of a configuration, as for row 14.
+	c, err := u.UpdateConfiguration(r.Context(), sel, core.ConfigurationUpdate{})
 	if err != nil {
 		return err
 	}
-	if _, err := u.Authorize(r.Context(), permission.Workflow, core.Selector{Credential: c.Credential}); err != nil {
-		return err
-	}
+	noteCredential(r, c.Credential)
 	if err := a.opts.Workflows.Enable(r.Context(), u, id, c, on); err != nil {
 		return err
 	}
@@ -115,9 +129,37 @@ func (a *api) runWorkflow(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	noteCredential(r, c.ID)
-	secure(w.Header())
-	return a.opts.Workflows.Run(w, r, u, id, core.Selector{Integration: integration, Credential: c.ID, Configuration: sel.Configuration})
+	return a.opts.Workflows.Run(&relayed{ResponseWriter: w}, r, u, id, core.Selector{Integration: integration, Credential: c.ID, Configuration: sel.Configuration})
 }
+
+// relayed is an answer that a workflow wrote: nothing of it acts on our origin in a browser (security 20).
+type relayed struct {
+	http.ResponseWriter
+	begun bool
+}
+
+func (w *relayed) WriteHeader(status int) {
+	if !w.begun {
+		w.begun = status >= 200
+		for name, drop := range silenced {
+			if drop {
+				w.Header().Del(name)
+			}
+		}
+		secure(w.Header())
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *relayed) Write(p []byte) (int, error) {
+	if !w.begun {
+		w.WriteHeader(http.StatusOK)
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *relayed) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // postEvent is row 23. Without a selection the event goes to every visible account that wants it.
 func (a *api) postEvent(w http.ResponseWriter, r *http.Request) error {
@@ -176,7 +218,15 @@ func (a *api) getTriggers(w http.ResponseWriter, r *http.Request) error {
 	if _, err := a.caller(r); err != nil {
 		return err
 	}
-	a.write(w, http.StatusOK, map[string]any{"triggers": map[string]any{}, "errors": []any{}})
+	triggers := map[string]any{}
+	if name := r.URL.Query().Get("integrations"); name != "" {
+		in, err := a.known.find(r.Context(), a, name)
+		if err != nil {
+			return err
+		}
+		triggers[in.Name] = []any{}
+	}
+	a.write(w, http.StatusOK, map[string]any{"triggers": triggers, "errors": []any{}})
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/polycred/polycred/core/internal/eventlog"
+	"github.com/polycred/polycred/core/internal/telemetry"
 	"github.com/polycred/polycred/storage/sealed"
 )
 
@@ -38,7 +39,8 @@ type Kernel struct {
 	now func() time.Time
 	log *slog.Logger
 
-	events *eventlog.Log[Event]
+	events   *eventlog.Log[Event]
+	measured *telemetry.Instruments
 
 	mu         sync.RWMutex // guards what was registered
 	connect    []Hook
@@ -69,6 +71,12 @@ func (k *Kernel) Now() time.Time { return k.now() }
 
 // Log is the engine's log.
 func (k *Kernel) Log() *slog.Logger { return k.log }
+
+// Measure says what measures the packages above the engine; the engine calls it, before anybody else has the kernel.
+func (k *Kernel) Measure(i *telemetry.Instruments) { k.measured = i }
+
+// Telemetry is what the engine tells OpenTelemetry.
+func (k *Kernel) Telemetry() *telemetry.Instruments { return k.measured }
 
 // OnConnect registers a hook for each account that becomes usable for the first time: when it is connected, or when its
 // setup is completed.

@@ -20,8 +20,9 @@ const (
 	keyResult      = attribute.Key("polycred.result")
 
 	keyErrorType = attribute.Key("error.type")                // OpenTelemetry's own, as the next ones
-	keyMethod    = attribute.Key("http.request.method")       // of requests of a client
-	keyStatus    = attribute.Key("http.response.status_code") // of requests of a client
+	keyMethod    = attribute.Key("http.request.method")       // of requests of a client, and to the HTTP API
+	keyStatus    = attribute.Key("http.response.status_code") // of requests of a client, and to the HTTP API
+	keyRoute     = attribute.Key("http.route")                // of requests to the HTTP API
 )
 
 // ResultOK is the result of what ended well.

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strconv"
@@ -22,9 +23,10 @@ const (
 	SpanRefresh  Name = "polycred.refresh"          // from the wish to refresh until its outcome is stored
 	SpanRevoke   Name = "polycred.revoke"           // the provider is asked to revoke a grant
 	SpanRequest  Name = "polycred.request"          // a request of a client, until the head of its answer
+	SpanServed   Name = "polycred.http.request"     // a request to the HTTP API, until it is answered
 )
 
-var spans = []Name{SpanCallback, SpanKey, SpanExchange, SpanIdentify, SpanRefresh, SpanRevoke, SpanRequest}
+var spans = []Name{SpanCallback, SpanKey, SpanExchange, SpanIdentify, SpanRefresh, SpanRevoke, SpanRequest, SpanServed}
 
 // outward are the spans that end at a provider's answer.
 var outward = []Name{SpanExchange, SpanIdentify, SpanRevoke, SpanRequest}
@@ -46,14 +48,19 @@ type Span struct {
 	result string
 }
 
-// Start begins a span, below the one in ctx if there is one. Credential is an id, and may be empty.
+// Start begins a span, below the one in ctx if there is one. Both names may be empty; credential is an id.
 func (i *Instruments) Start(ctx context.Context, name Name, integration, credential string) (context.Context, *Span) {
 	kind := trace.SpanKindInternal
-	if slices.Contains(outward, name) {
+	switch {
+	case name == SpanServed:
+		kind = trace.SpanKindServer
+	case slices.Contains(outward, name):
 		kind = trace.SpanKindClient
 	}
-	attributes := make([]attribute.KeyValue, 1, 2)
-	attributes[0] = keyIntegration.String(integration)
+	attributes := make([]attribute.KeyValue, 0, 2)
+	if integration != "" {
+		attributes = append(attributes, keyIntegration.String(integration))
+	}
 	if credential != "" {
 		attributes = append(attributes, keyCredential.String(credential))
 	}
@@ -82,17 +89,34 @@ func (s *Span) Answered(status int) {
 	}
 }
 
-// Method names the method of a request. One that is not of RFC 9110 or 5789 is not told: it could be anything.
-func (s *Span) Method(method string) {
-	if method == "" { // as net/http understands it
-		method = "GET"
-	}
-	if !slices.Contains(methods, method) {
-		method = other
-	}
+// Served is Result for a request to the HTTP API that was answered; what the client did wrong is no error here, as
+// OpenTelemetry has it for HTTP servers. Route is as for Instruments.Served.
+func (s *Span) Served(route string, status int) {
 	if s.span.IsRecording() {
-		s.span.SetAttributes(keyMethod.String(method))
+		s.span.SetAttributes(keyRoute.String(cmp.Or(route, other)), keyStatus.Int(status))
 	}
+	s.result = ResultOK
+	if status >= 500 {
+		s.result = strconv.Itoa(status)
+	}
+}
+
+// Method names the method of a request.
+func (s *Span) Method(method string) {
+	if s.span.IsRecording() {
+		s.span.SetAttributes(keyMethod.String(methodOf(method)))
+	}
+}
+
+// methodOf returns a method as it is told. One that is not of RFC 9110 or 5789 is not: it could be anything.
+func methodOf(method string) string {
+	switch {
+	case method == "": // as net/http understands it
+		return "GET"
+	case !slices.Contains(methods, method):
+		return other
+	}
+	return method
 }
 
 var methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE"}

@@ -9,6 +9,7 @@
 package telemetry
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -37,6 +38,7 @@ type Instruments struct {
 	connects    metric.Int64Counter
 	numbered    metric.Int64Counter
 	lag         metric.Float64Histogram
+	served      metric.Float64Histogram
 }
 
 // Buckets, in seconds. Those of a store begin at what an embedded one takes, those of a network at what a near one takes;
@@ -69,6 +71,7 @@ func New(meters metric.MeterProvider, tracers trace.TracerProvider) *Instruments
 		connects:    counter(m, "polycred.connects", "{connect}", "Accounts that were connected or reconnected, or failed to be."),
 		numbered:    counter(m, "polycred.event.numbered", "{event}", "Events that got their number."),
 		lag:         histogram(m, "polycred.scheduler.lag", "How late the scheduler began refreshes ahead of expiry.", lagBuckets),
+		served:      histogram(m, "polycred.http.request.duration", "How long a request to the HTTP API took.", providerBuckets),
 	}
 }
 
@@ -134,6 +137,15 @@ func (i *Instruments) Numbered(ctx context.Context, events int) {
 // Lagged tells how late the scheduler began a refresh; what is early counts as in time.
 func (i *Instruments) Lagged(ctx context.Context, d time.Duration) {
 	i.lag.Record(ctx, max(d, 0).Seconds())
+}
+
+// Served tells how long a request to the HTTP API took. Route is a pattern of its table, never a path; empty: no pattern fits.
+func (i *Instruments) Served(ctx context.Context, route, method string, status int, d time.Duration) {
+	if !i.served.Enabled(ctx) { // labels cost, also where nobody reads them
+		return
+	}
+	i.served.Record(ctx, d.Seconds(), metric.WithAttributes(
+		keyRoute.String(cmp.Or(route, other)), keyMethod.String(methodOf(method)), keyStatus.Int(status)))
 }
 
 // Unsaved has count asked whenever metrics are collected, until stop is called: how many refreshed tokens live in memory
