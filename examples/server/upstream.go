@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"html/template"
 	"io"
 	"net/http"
 	"strconv"
@@ -34,7 +35,9 @@ const mostCalls = 1000
 func (u *upstream) handler(d *demo) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /consent", func(w http.ResponseWriter, r *http.Request) { // who are you, and do you agree?
-		show(w, "consent.html", map[string]any{"Query": r.URL.RawQuery, "People": people})
+		show(w, "consent.html", map[string]any{
+			"Agree": template.URL("/authorize?" + r.URL.RawQuery), "Deny": template.URL("/deny?" + r.URL.RawQuery), "People": people,
+		})
 	})
 	mux.HandleFunc("GET /deny", func(w http.ResponseWriter, r *http.Request) {
 		d.provider.DenyNext()

@@ -51,6 +51,14 @@ func Permission(t testing.TB, what string, err error) {
 	}
 }
 
+// That returns if a need is met. If not, the test ends here: skipped, or failed where CI=true; what says what it needs.
+func That(t testing.TB, met bool, what string) {
+	t.Helper()
+	if !met {
+		unmet(t, what)
+	}
+}
+
 // unmet ends the test.
 func unmet(t testing.TB, what string) {
 	t.Helper()
