@@ -1,4 +1,5 @@
-// Package need is how a test asks for something that not every machine has: a program, or a right.
+// Package need is how a test asks for something that not every machine has: a program, a right, or
+// what That is told.
 //
 // On a developer's machine a test whose need is not met is skipped, and the skip names what is missing. Where the
 // environment says CI=true it fails instead, so that no run counts as passed that left tests out. Lint forbids every

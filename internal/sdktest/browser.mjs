@@ -188,6 +188,21 @@ await step('security 1: another browser at the callback gets nothing', async () 
   assert.equal((await stored(bob)).status, 'VALID')
 })
 
+await step('the page of the demo, as somebody new clicks it', async () => {
+  const demo = await context.newPage()
+  await demo.goto(env.demo)
+  const slack = demo.locator('section', {has: demo.locator('h2', {hasText: 'Slack'})})
+  const opening = demo.waitForEvent('popup')
+  await slack.locator('button', {hasText: 'Connect an account'}).click()
+  await consent(await opening, 'ada')
+  const item = slack.locator('li', {hasText: 'ada@example.com'})
+  await item.locator('button', {hasText: 'Act as this account'}).click()
+  await demo.waitForFunction(() => document.getElementById('said').textContent.includes('"account": "ada@example.com"'))
+  await item.locator('button', {hasText: 'Disconnect'}).click()
+  await item.waitFor({state: 'detached'})
+  await demo.close()
+})
+
 await step('nothing left the machine', async () => assert.deepEqual([...strays], []))
 
 await browser.close()

@@ -10,7 +10,7 @@ import (
 
 // The walk in Chromium, in both ways to point the client at a server.
 func TestBrowser(t *testing.T) {
-	packages(t)
+	packages(t, true)
 	chromium := need.Program(t, "chromium")
 	for mode, public := range map[string]string{
 		"host":      "https://zeus.localhost:0", // configureGlobal({host: "localhost:8443"})

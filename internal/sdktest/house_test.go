@@ -32,12 +32,12 @@ const project = "01930000-0000-7000-8000-0000000000aa"
 // sdk is the version that is driven, as the package itself has it.
 const sdk = "2.4.0"
 
-// packages brings the packages of package-lock.json: where CI=true it installs them, elsewhere they are there or the test is
-// skipped.
-func packages(t *testing.T) {
+// packages sees to it that the packages of package-lock.json are there. It installs them where CI=true, and where install says
+// so because somebody asked for this very test; elsewhere the test is skipped.
+func packages(t *testing.T, install bool) {
 	t.Helper()
 	need.Program(t, "node")
-	if installed() != nil && os.Getenv("CI") == "true" {
+	if installed() != nil && (install || os.Getenv("CI") == "true") {
 		npm := need.Program(t, "npm")
 		ci := exec.CommandContext(t.Context(), npm, "ci", "--ignore-scripts")
 		if out, err := ci.CombinedOutput(); err != nil {
@@ -101,7 +101,7 @@ type house struct {
 	key     ed25519.PrivateKey
 	app     *httptest.Server
 	hostile *hostile
-	at      struct{ PublicURL, HTTP, TLS, Project, Provider string }
+	at      struct{ PublicURL, HTTP, TLS, Project, Provider, Application string }
 	log     *lines
 }
 
@@ -201,7 +201,7 @@ func (h *house) drive(script string, more map[string]any) {
 	}
 	told := map[string]any{
 		"public": h.at.PublicURL, "http": h.at.HTTP, "tls": h.at.TLS, "project": project, "provider": h.at.Provider, "app": h.app.URL,
-		"redirect": h.app.URL + "/connected", "hostile": h.hostile.URL,
+		"redirect": h.app.URL + "/connected", "hostile": h.hostile.URL, "demo": h.at.Application,
 		"tokens": map[string]string{
 			"user":     h.token(nil),
 			"stranger": h.token(func(in *usertoken.MintInput) { in.User = "user-2" }),

@@ -215,6 +215,16 @@ export async function walk(d) {
     assert.equal((await sdk('request', 'googledrive', '/files', {method: 'GET'})).ok.account, 'ada@example.com')
   })
 
+  await step('tokens for file pickers: only of the integration that gives them', async () => {
+    const picker = ok(await sdk('getIntegrationAccount', 'googledrive', {includeAccountAuth: true}))
+    const token = picker.accountAuth.OAUTH_ACCESS_TOKEN
+    const me = await (await fetch(`${env.provider}/api/me`, {headers: {Authorization: `Bearer ${token}`}})).json()
+    assert.equal(me.account, 'ada@example.com')
+    const {body, status} = await rest('GET', '/credentials?integration=googleCalendar&includeAccountAuth=true', {headers: {'X-Paragon-Credential': bob}})
+    assert.equal(status, 403)
+    assert.equal(body.accountAuth, undefined)
+  })
+
   await step('headless: the person says no', async () => {
     const {error} = await within(60_000, d.flow('googleCalendar', {allowMultipleCredentials: true}, undefined, undefined, 'deny'))
     assert.equal(error?.stage, 'oauth', JSON.stringify(error))
