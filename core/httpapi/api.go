@@ -23,6 +23,8 @@ type api struct {
 	proxy  *proxy
 	known  integrations
 	now    func() time.Time
+
+	patterns []string // of mux, in order
 }
 
 // New returns the HTTP API of an engine. It holds nothing open. The handler trusts nothing that a request says of itself but
@@ -106,6 +108,7 @@ func (a *api) routes() {
 
 // handle serves JSON to scripts of any origin: no such route reads a cookie.
 func (a *api) handle(pattern string, h func(http.ResponseWriter, *http.Request) error) {
+	a.patterns = append(a.patterns, pattern)
 	a.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		if err := h(w, r); err != nil {
 			a.fail(w, r, err)
@@ -115,6 +118,7 @@ func (a *api) handle(pattern string, h func(http.ResponseWriter, *http.Request) 
 
 // page serves HTML to the window of an OAuth flow, to no script.
 func (a *api) page(pattern string, h func(http.ResponseWriter, *http.Request) error) {
+	a.patterns = append(a.patterns, pattern)
 	a.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		dropCORS(w.Header())
 		if err := h(w, r); err != nil {

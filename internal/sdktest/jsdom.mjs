@@ -22,12 +22,12 @@ let window, choice, jar = new Map()
 // Popup is the window of an OAuth flow: it follows redirects, keeps cookies, and loses its opener where a browser would.
 class Popup {
   closed = false
-  #page
+  address = '' // of the page that it shows
   constructor(address) {
     this.opener = window
     this.done = this.#go(address, env.app + '/')
     const self = this
-    this.location = {set href(to) { self.done = self.#go(to, self.#page) }}
+    this.location = {set href(to) { self.done = self.#go(to, self.address) }}
   }
   close() { this.closed = true }
   async #go(address, referer) {
@@ -38,7 +38,7 @@ class Popup {
       for (const cookie of response.headers.getSetCookie()) jar.set(...cookie.split(';')[0].split(/=(.*)/s, 2))
       const text = await response.text()
       if (response.headers.get('Cross-Origin-Opener-Policy') === 'same-origin') this.opener = null
-      this.#page = address
+      this.address = address
       if (response.status >= 300 && response.status < 400) {
         referer = response.headers.get('Referrer-Policy') === 'no-referrer' ? undefined : referer
         address = new URL(response.headers.get('Location'), address).href
@@ -63,7 +63,7 @@ async function open(state) {
   for (const [key, value] of Object.entries(state ?? {})) window.localStorage.setItem(key, value)
   Object.assign(window, {
     fetch: (address, options) => fetch(local(address), options), Headers, Request, Response, AbortController,
-    open: address => new Popup(address),
+    open: address => window.popup = new Popup(address),
   })
   if (window.document.readyState === 'loading') {
     await new Promise(resolve => window.document.addEventListener('DOMContentLoaded', resolve))
@@ -100,6 +100,15 @@ await walk({
     const query = new URLSearchParams({response_type: 'code', client_id: 'demo-client', redirect_uri: redirect, state: 'x', scope: 'openid', login_hint: login})
     const response = await fetch(`${env.provider}/authorize?${query}`, {redirect: 'manual'})
     return new URL(response.headers.get('Location')).searchParams.get('code')
+  },
+  redirected: async (name, options, login) => {
+    choice = login
+    window.popup = undefined
+    window.call('installIntegration', [name, options]).catch(() => {}) // nobody waits for it: the page that is redirected to goes on
+    while (!window.popup) await new Promise(resolve => setTimeout(resolve, 10))
+    const {popup} = window
+    while (!popup.address.startsWith(env.redirect)) await new Promise(resolve => setTimeout(resolve, 10))
+    return new URL(popup.address).searchParams.get('code')
   },
   reload: async () => {
     const state = Object.fromEntries(Object.keys(window.localStorage).map(key => [key, window.localStorage.getItem(key)]))

@@ -256,6 +256,16 @@ export async function walk(d) {
     assert.equal((await user()).authenticated, true)
   })
 
+  await step('overrideRedirectUrl, and completeInstall behind it', async () => {
+    const code = await d.redirected('slack', {allowMultipleCredentials: true, externalId: 'own', overrideRedirectUrl: env.redirect}, 'bob')
+    ok(await sdk('completeInstall', 'slack', {authorizationCode: code, redirectUrl: env.redirect, showPortalAfterInstall: false}))
+    const account = (await user()).integrations.slack.allCredentials.find(c => c.externalId === 'own')
+    assert.equal((await stored(account.id)).providerId, 'bob')
+    const before = (await rest('GET', '/credentials')).body.length
+    await sdk('completeInstall', 'slack', {authorizationCode: code, redirectUrl: env.redirect, showPortalAfterInstall: false})
+    assert.equal((await rest('GET', '/credentials')).body.length, before) // a code that comes twice makes one account
+  })
+
   await step('a page that is loaded again knows its user', async () => {
     await d.reload()
     const me = await d.until(async () => {
