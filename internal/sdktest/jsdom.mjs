@@ -2,7 +2,7 @@
 // with cookies of its own.
 import {readFileSync} from 'node:fs'
 import {createRequire} from 'node:module'
-import {env, walk, within} from './walk.mjs'
+import {env, step, walk, within} from './walk.mjs'
 
 const {JSDOM, VirtualConsole} = createRequire(import.meta.url)('jsdom')
 const bundle = readFileSync(new URL('node_modules/@useparagon/connect/dist/src/index.js', import.meta.url), 'utf8')
@@ -83,6 +83,11 @@ function configure() {
 const ours = async promise => JSON.parse(JSON.stringify(await promise))
 
 await open()
+await step('docs/http-api.md tells of every function of the SDK', async () => {
+  const text = readFileSync(new URL('../../docs/http-api.md', import.meta.url), 'utf8')
+  const untold = Object.keys(window.paragon).filter(name => !name.startsWith('_') && !new RegExp(`\\b${name}\\b`).test(text))
+  if (untold.length > 0) throw new Error(`it does not name ${untold.join(', ')}`)
+})
 await walk({
   call: (method, args) => ours(window.call(method, args)),
   authenticate: (...args) => ours(window.authenticate(...args)),
