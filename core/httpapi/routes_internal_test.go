@@ -5,6 +5,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -35,12 +36,7 @@ func TestDocumentedRoutes(t *testing.T) {
 	}
 	slices.Sort(served)
 
-	text, err := os.ReadFile("../../docs/http-api.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, behind, _ := strings.Cut(string(text), "\n## Routes\n")
-	section, _, _ := strings.Cut(behind, "\n## ")
+	section := sectionOf(t, "Routes")
 	var documented []string
 	for _, found := range regexp.MustCompile("`((?:GET|POST|PATCH|DELETE|ANY) [^`]+)`").FindAllStringSubmatch(section, -1) {
 		documented = append(documented, found[1])
@@ -56,4 +52,30 @@ func TestDocumentedRoutes(t *testing.T) {
 			t.Errorf("docs/http-api.md lists %s, which is not served", route)
 		}
 	}
+}
+
+// docs/http-api.md lists every code under its status.
+func TestDocumentedCodes(t *testing.T) {
+	t.Parallel()
+	section := sectionOf(t, "Errors")
+	for code, status := range statuses {
+		if code == "permission" {
+			code = codePermission
+		}
+		row := regexp.MustCompile("(?m)^\\| " + strconv.Itoa(status) + " \\|.*`" + code + "`")
+		if !row.MatchString(section) {
+			t.Errorf("docs/http-api.md does not list %s under %d", code, status)
+		}
+	}
+}
+
+func sectionOf(t *testing.T, title string) string {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/http-api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, behind, _ := strings.Cut(string(text), "\n## "+title+"\n")
+	section, _, _ := strings.Cut(behind, "\n## ")
+	return section
 }
