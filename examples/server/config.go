@@ -123,7 +123,7 @@ func unknownField(at string, tree any, t reflect.Type) string {
 		}
 	case map[string]any:
 		for _, name := range sorted(tree) {
-			inner := t
+			var inner reflect.Type
 			switch t.Kind() {
 			case reflect.Map:
 				inner = t.Elem()

@@ -130,7 +130,9 @@ func serveHTTP(ctx context.Context, server *http.Server, l net.Listener) error {
 	if err := server.Shutdown(soon); err != nil { // somebody polls, or downloads
 		_ = server.Close()
 	}
-	<-ended
+	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
 	return nil
 }
 

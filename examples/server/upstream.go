@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"html/template"
 	"io"
 	"net/http"
 	"strconv"
@@ -36,7 +35,7 @@ func (u *upstream) handler(d *demo) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /consent", func(w http.ResponseWriter, r *http.Request) { // who are you, and do you agree?
 		show(w, "consent.html", map[string]any{
-			"Agree": template.URL("/authorize?" + r.URL.RawQuery), "Deny": template.URL("/deny?" + r.URL.RawQuery), "People": people,
+			"Agree": "/authorize?" + r.URL.RawQuery, "Deny": "/deny?" + r.URL.RawQuery, "People": people,
 		})
 	})
 	mux.HandleFunc("GET /deny", func(w http.ResponseWriter, r *http.Request) {
