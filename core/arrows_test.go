@@ -48,7 +48,7 @@ var arrows = []arrow{
 	{"provider", "core core/{input,admin,permission,catalog} crypto storage storage/{badger,postgres}"},
 	{"provider/terraform-provider-polycred", "provider"},
 	{"examples/*", "public"},
-	{"internal/need  internal/benchtable  internal/proof", ""}, // need is for tests and what only they import
+	{"internal/need  internal/benchtable  internal/proof  internal/sdktest", ""}, // need is for tests and what only they import
 	{".", ""},
 }
 

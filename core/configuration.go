@@ -21,7 +21,7 @@ const maxConfigurations = 32
 // Configuration is a set of settings of one account. Each account has a default one, which has the account's id and goes
 // only with it, and may have more: one for each folder that is watched, say.
 type Configuration struct {
-	ID          string `json:"id"` // UUIDv7
+	ID          string `json:"id"` // a UUID; ids sort by the time they were made
 	Credential  string `json:"credential"`
 	Integration string `json:"integration"`
 	Default     bool   `json:"isDefault"`

@@ -22,7 +22,7 @@ const (
 // Credential is one authorised account of one connected user at one integration. It holds no token: those come from
 // User.Token, and requests with them go through User.Client.
 type Credential struct {
-	ID          string `json:"id"` // UUIDv7
+	ID          string `json:"id"` // a UUID; ids sort by the time they were made
 	User        string `json:"user"`
 	Integration string `json:"integration"`
 	// ExternalID is the application's own name for the account, unique for user and integration; may be empty.

@@ -20,8 +20,14 @@ const (
 	maxLabel      = 255
 )
 
-// newID returns a UUIDv7 (RFC 9562 §5.7): ids of one user sort by the time they were made.
-func newID() string { return uuid.Must(uuid.NewV7()).String() } // fails only when the system has no randomness
+// newID returns a UUID with the time in front, laid out as a UUIDv7 (RFC 9562 §5.7): ids of one user sort by the time they were
+// made. Its version says 4 all the same, because the public browser SDK (2.4.0) takes a text for a UUID only if its version is
+// one of 0 to 5, and looks for an account of such an external id otherwise.
+func newID() string {
+	id := uuid.Must(uuid.NewV7()) // fails only when the system has no randomness
+	id[6] = 4<<4 | id[6]&0x0f
+	return id.String()
+}
 
 // newNonce returns 256 random bits as text that is safe in a URL: a state, a handle, a nonce.
 func newNonce() string {

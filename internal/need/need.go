@@ -1,4 +1,5 @@
-// Package need is how a test asks for something that not every machine has: a program, or a right.
+// Package need is how a test asks for something that not every machine has: a program, a right, or
+// what That is told.
 //
 // On a developer's machine a test whose need is not met is skipped, and the skip names what is missing. Where the
 // environment says CI=true it fails instead, so that no run counts as passed that left tests out. Lint forbids every
@@ -48,6 +49,14 @@ func Permission(t testing.TB, what string, err error) {
 		unmet(t, "the right of "+what)
 	case err != nil:
 		t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// That returns if a need is met. If not, the test ends here: skipped, or failed where CI=true; what says what it needs.
+func That(t testing.TB, met bool, what string) {
+	t.Helper()
+	if !met {
+		unmet(t, what)
 	}
 }
 

@@ -34,6 +34,10 @@ func TestChild(t *testing.T) {
 		need.Permission(t, "mounting", nil)
 	case "not permitted":
 		need.Permission(t, "mounting", fmt.Errorf("mount: %w", fs.ErrPermission))
+	case "met":
+		need.That(t, true, "patience")
+	case "not met":
+		need.That(t, false, "patience")
 	case "broken":
 		need.Permission(t, "mounting", errors.New("no such device"))
 	default:
@@ -63,6 +67,9 @@ func TestNeeds(t *testing.T) {
 		{"permitted in CI", "permitted", "true", "PASS", ""},
 		{"not permitted", "not permitted", "unset", "SKIP", "this test needs the right of mounting"},
 		{"not permitted in CI", "not permitted", "true", "FAIL", "the right of mounting, and with CI=true"},
+		{"met", "met", "true", "PASS", ""},
+		{"not met", "not met", "unset", "SKIP", "this test needs patience"},
+		{"not met in CI", "not met", "true", "FAIL", "this test needs patience, and with CI=true"},
 		{"broken", "broken", "unset", "FAIL", "mounting: no such device"},
 	}
 	for _, test := range tests {
