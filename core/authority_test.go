@@ -383,7 +383,7 @@ func TestNarrowedAmbiguity(t *testing.T) {
 					}
 				case unselected == core.Refuse:
 					t.Errorf("%s = %v, want an AmbiguousError", name, err)
-				case slices.Contains([]string{"Credential", "Token", "TokenSource", "Client", "Upstream", "Authorize"}, name): // those that use one
+				case slices.Contains([]string{"Credential", "Token", "TokenSource", "Client", "Upstream", "Authorize", "PickerToken"}, name): // those that use one
 					g.wantErr(name, err, nil)
 				default:
 					t.Errorf("%s = %v, want an AmbiguousError: it changes what it finds", name, err)
