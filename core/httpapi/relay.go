@@ -139,9 +139,12 @@ func (p *proxy) refused(w http.ResponseWriter, r *http.Request, resp *http.Respo
 	}
 	noteFailure(r, "upstream")
 	wrapped(w.Header())
+	message := providersMessage(content)
 	p.a.write(w, resp.StatusCode, map[string]any{
-		"message": providersMessage(content), "code": "upstream", "status": resp.StatusCode, "output": output,
-		"meta": map[string]any{"requestId": requestID(r), "isIntegrationError": true, "status": resp.StatusCode},
+		"message": message, "code": "upstream", "status": resp.StatusCode, "output": output,
+		"meta": map[string]any{ // all that the SDK makes the text of its Error of, where it is marked like this
+			"requestId": requestID(r), "isIntegrationError": true, "status": resp.StatusCode, "message": message,
+		},
 	})
 	return true
 }

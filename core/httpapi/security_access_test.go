@@ -163,8 +163,8 @@ func TestSecurity17(t *testing.T) {
 	}
 }
 
-// TestSecurity20Runs: what a workflow answers does nothing on our origin in a browser.
-func TestSecurity20Runs(t *testing.T) {
+// TestSecurity20_Runs: what a workflow answers does nothing on our origin in a browser.
+func TestSecurity20_Runs(t *testing.T) {
 	t.Parallel()
 	work := newFlows()
 	work.run = func(w http.ResponseWriter, _ *http.Request) error {

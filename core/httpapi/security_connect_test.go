@@ -68,8 +68,8 @@ func (w *window) refused(what string, a answer) {
 	}
 }
 
-// TestSecurity1ForeignBrowser: consent cannot be forwarded, neither the hop's link nor the provider's.
-func TestSecurity1ForeignBrowser(t *testing.T) {
+// TestSecurity1_ForeignBrowser: consent cannot be forwarded, neither the hop's link nor the provider's.
+func TestSecurity1_ForeignBrowser(t *testing.T) {
 	t.Parallel()
 	h := newFullHouse(t, nil).impatient()
 	joe := h.token("acme", func(in *usertoken.MintInput) { in.Person = "joe" })
@@ -131,8 +131,8 @@ func ageNonce(w *window) {
 	}
 }
 
-// TestSecurity1NonceExpires: the cookie is good for 15 minutes.
-func TestSecurity1NonceExpires(t *testing.T) {
+// TestSecurity1_NonceExpires: the cookie is good for 15 minutes.
+func TestSecurity1_NonceExpires(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, nil)
 	token, w := h.token("acme", nil), h.window()
@@ -141,8 +141,8 @@ func TestSecurity1NonceExpires(t *testing.T) {
 	w.refused("the hop after 15 minutes", w.get(h.begin(token, calendar, "k", `{}`).hop))
 }
 
-// TestSecurity1Asks: a flow that no page of the application began asks first.
-func TestSecurity1Asks(t *testing.T) {
+// TestSecurity1_Asks: a flow that no page of the application began asks first.
+func TestSecurity1_Asks(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, func(_ *core.Options, o *httpapi.Options) { o.LegacyNavigation = true })
 	token := h.token("acme <b>", nil)
@@ -187,8 +187,8 @@ func TestSecurity1Asks(t *testing.T) {
 	}
 }
 
-// TestSecurity1Legacy: the flow in one navigation is off unless the host switches it on.
-func TestSecurity1Legacy(t *testing.T) {
+// TestSecurity1_Legacy: the flow in one navigation is off unless the host switches it on.
+func TestSecurity1_Legacy(t *testing.T) {
 	t.Parallel()
 	for _, on := range []bool{false, true} {
 		h := newHouse(t, func(_ *core.Options, o *httpapi.Options) { o.LegacyNavigation = on }).impatient()
@@ -254,8 +254,8 @@ func TestSecurity2(t *testing.T) {
 	}
 }
 
-// TestSecurity2Host: over TLS cookies have the prefix that other hosts cannot set.
-func TestSecurity2Host(t *testing.T) {
+// TestSecurity2_Host: over TLS cookies have the prefix that other hosts cannot set.
+func TestSecurity2_Host(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, func(o *core.Options, p *httpapi.Options) {
 		o.CallbackURL, p.PublicURL = "https://connect.example.com/callback", "https://connect.example.com"
