@@ -383,7 +383,7 @@ func (s *story) tellsAll() {
 	}
 
 	var got bytes.Buffer
-	uuids := regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`)
+	uuids := regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[47][0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`)
 	for i, kind := range kinds {
 		ev := firsts[kind]
 		ev.Number, ev.Revision = uint64(i+1), min(ev.Revision, 1)

@@ -188,7 +188,7 @@ export async function walk(d) {
     assert.equal((await lastCall()).account, 'bob@example.com')
     const account = ok(await sdk('getIntegrationAccount', 'googleCalendar', {selectedCredentialId: 'ext:work', includeAccountAuth: false}))
     assert.equal(account.providerData.displayName, 'bob@example.com')
-    assert.deepEqual(ok(await sdk('getTriggers', 'googleCalendar', {selectedCredentialId: bob})).triggers, {})
+    assert.deepEqual(ok(await sdk('getTriggers', 'googleCalendar', {selectedCredentialId: bob})).triggers, {googleCalendar: []})
   })
 
   await step('headless: an API key', async () => {
