@@ -196,8 +196,24 @@ func (e *Engine) send(via http.RoundTripper, p *provider, req *http.Request, bod
 			at.RawQuery = dropQuery(at.RawQuery, k.Name)
 			resp.Header.Set("Location", at.String())
 		}
+		dropRepeated(resp.Header, record.AccessToken)
 	}
 	return resp, nil
+}
+
+// dropRepeated takes away the headers of an answer that repeat an API key, as those do that name pages of the same list.
+func dropRepeated(h http.Header, key crypto.Secret) {
+	if len(key.Reveal()) < 6 { // what is so short stands anywhere
+		return
+	}
+	for name, values := range h {
+		for _, value := range values {
+			if strings.Contains(value, key.Reveal()) || strings.Contains(value, url.QueryEscape(key.Reveal())) {
+				delete(h, name)
+				break
+			}
+		}
+	}
 }
 
 // allows says whether a request may carry a token of this integration.

@@ -48,7 +48,9 @@ func New(engine *core.Engine, o *Options) (http.Handler, error) {
 	}
 	a.close = sync.OnceFunc(func() { close(a.closing) })
 	a.proxy = newProxy(a)
-	a.routes()
+	if err := a.routes(); err != nil {
+		return nil, fmt.Errorf("http api: %w", err)
+	}
 	return a, nil
 }
 
@@ -68,8 +70,13 @@ func Server(h http.Handler) *http.Server {
 }
 
 // routes registers every path but those of the Proxy API, which the mux would clean and decode. {project} is checked by
-// who serves it.
-func (a *api) routes() {
+// who serves it. The only path that is not ours to choose is the callback's.
+func (a *api) routes() (err error) {
+	defer func() {
+		if recover() != nil { // the mux does not take two patterns that clash
+			err = errCallbackPath
+		}
+	}()
 	const p = "/projects/{project}/sdk"
 	// The users API.
 	a.handle("GET "+p+"/me", a.getMe)
@@ -120,6 +127,7 @@ func (a *api) routes() {
 	// The server itself.
 	a.handle("GET /healthz", a.healthz)
 	a.handle("GET /readyz", a.readyz)
+	return nil
 }
 
 // handle serves JSON to scripts of any origin: no such route reads a cookie.
@@ -137,6 +145,10 @@ func (a *api) page(pattern string, h func(http.ResponseWriter, *http.Request) er
 	a.isPage[pattern] = true
 	a.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		dropCORS(w.Header())
+		if err := navigates(r); err != nil {
+			a.failPage(w, r, err)
+			return
+		}
 		if err := h(w, r); err != nil {
 			a.failPage(w, r, err)
 		}
@@ -166,6 +178,11 @@ func (d *discarded) WriteHeader(int)             {}
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.logged(w, r, func(w http.ResponseWriter, r *http.Request) {
 		setCORS(w.Header())
+		control := http.NewResponseController(w)
+		if r.ContentLength != 0 { // also where nobody reads the body: net/http does, before the next request
+			_ = control.SetReadDeadline(time.Now().Add(bodyTime))
+		}
+		_ = control.SetWriteDeadline(time.Now().Add(a.polls.late + answerTime)) // each time: it outlives a request
 		target, proxied := proxyTarget(written(r.URL))
 		if r.Method == http.MethodOptions && (!proxied || r.Header.Get("Authorization") == "") { // a preflight never has that
 			a.preflight(w, r)
@@ -188,7 +205,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		noteRoute(r, pattern)
-		r.Body = &timedBody{ReadCloser: http.MaxBytesReader(w, r.Body, a.opts.MaxBody), control: http.NewResponseController(w)}
+		r.Body = &timedBody{ReadCloser: http.MaxBytesReader(w, r.Body, a.opts.MaxBody), control: control}
 		a.mux.ServeHTTP(w, r)
 	})
 }

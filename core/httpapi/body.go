@@ -15,18 +15,18 @@ import (
 // bodyTime is how long a client may take to send a body, but for the Proxy API's.
 const bodyTime = 30 * time.Second
 
-// timedBody is a body that has to arrive in time. Where the server cannot set deadlines it may take longer.
+// answerTime is how long a client may take to read an answer, beside what a poll is held; streams of the Proxy API have a
+// limit of their own.
+const answerTime = time.Minute
+
+// timedBody is a body that has to arrive in time: the deadline is set before anybody reads it. Where the server cannot set
+// deadlines it may take longer.
 type timedBody struct {
 	io.ReadCloser
 	control *http.ResponseController
-	begun   bool
 }
 
 func (b *timedBody) Read(p []byte) (int, error) {
-	if !b.begun {
-		b.begun = true
-		_ = b.control.SetReadDeadline(time.Now().Add(bodyTime))
-	}
 	n, err := b.ReadCloser.Read(p)
 	if errors.Is(err, io.EOF) { // a request that goes on after its body must not end with the deadline
 		_ = b.control.SetReadDeadline(time.Time{})

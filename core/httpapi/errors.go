@@ -191,6 +191,8 @@ func (a *api) write(w http.ResponseWriter, status int, v any) {
 		status, body = http.StatusInternalServerError, []byte(`{}`)
 	}
 	h := w.Header()
+	h.Del("Content-Length") // of what somebody else was about to answer
+	h.Del("Content-Encoding")
 	h.Set("Content-Type", "application/json; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")

@@ -279,6 +279,8 @@ func (w *window) get(address string) answer {
 	if w.referer != "" {
 		req.Header.Set("Referer", w.referer)
 	}
+	req.Header.Set("Sec-Fetch-Mode", "navigate") // as browsers say
+	req.Header.Set("Sec-Fetch-Dest", "document")
 	return w.send(w.client, req)
 }
 

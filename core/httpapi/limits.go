@@ -13,15 +13,17 @@ import (
 // limits keep one client from taking what belongs to all (security 28). They may be used concurrently.
 type limits struct {
 	from   func(*http.Request) string
-	failed *buckets // by address: tokens, and links of connect sessions, that were refused
+	failed *buckets // by address: tokens that were refused
+	links  *buckets // by address: links of connect sessions that were refused
 	tokens *buckets // by user and token
 
-	mu    sync.Mutex // guards polls
-	polls map[string]int
+	polls, proxied *counters // of what goes on, by user
 }
 
 func newLimits(o *Options) *limits {
-	l := &limits{from: o.ClientAddress, failed: newBuckets(o.FailureRate, 10), tokens: newBuckets(o.Rate, 5), polls: map[string]int{}}
+	l := &limits{from: o.ClientAddress, failed: newBuckets(o.FailureRate, 10), links: newBuckets(o.FailureRate, 10), tokens: newBuckets(o.Rate, 5),
+		polls: newCounters(mostPolls), proxied: newCounters(o.ProxyConcurrent),
+	}
 	if l.from == nil {
 		l.from = func(r *http.Request) string {
 			host, _, err := net.SplitHostPort(r.RemoteAddr)
@@ -51,21 +53,33 @@ func (l *limits) address(r *http.Request) string {
 // mostPolls is how many requests of one user may be held back at a time; a browser has six connections.
 const mostPolls = 64
 
-// hold reports whether one more request of a user may be held back; done is to be called after it then.
-func (l *limits) hold(user string) (done func(), ok bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.polls[user] >= mostPolls {
-		return func() {}, false
+// counters count what goes on, by key, up to a limit. They may be used concurrently.
+type counters struct {
+	most int
+
+	mu    sync.Mutex // guards going
+	going map[string]int
+}
+
+func newCounters(most int) *counters { return &counters{most: most, going: map[string]int{}} }
+
+// enter reports whether one more may go on; leave is to be called when it has ended, then.
+func (c *counters) enter(key string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.going[key] >= c.most {
+		return false
 	}
-	l.polls[user]++
-	return func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if l.polls[user]--; l.polls[user] <= 0 {
-			delete(l.polls, user)
-		}
-	}, true
+	c.going[key]++
+	return true
+}
+
+func (c *counters) leave(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.going[key]--; c.going[key] <= 0 {
+		delete(c.going, key)
+	}
 }
 
 // limitedError says that a client has taken its share.

@@ -95,10 +95,8 @@ func (a *api) headerMeta(r *http.Request, u *core.User) error {
 	if len(change) == 0 {
 		return nil
 	}
-	if _, err = u.UpdateMeta(r.Context(), change); errors.Is(err, core.ErrPermission) || errors.Is(err, core.ErrInvalid) {
-		return nil
-	}
-	return err
+	_, _ = u.UpdateMeta(r.Context(), change)
+	return r.Context().Err()
 }
 
 func (a *api) writeMe(w http.ResponseWriter, r *http.Request, u *core.User) error {

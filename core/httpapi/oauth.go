@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/polycred/polycred/core"
@@ -160,11 +159,13 @@ func (a *api) agreed(w http.ResponseWriter, r *http.Request, u *core.User, in *c
 		}
 		return true, nil
 	}
-	if ref, err := url.Parse(r.Referer()); err == nil && ref.Host != "" && slices.Contains(a.opts.AllowedOrigins, ref.Scheme+"://"+ref.Host) {
+	// A browser that does not say what it asks for may be showing a picture of some page of the application's.
+	if ref, err := url.Parse(r.Referer()); err == nil && ref.Host != "" && slices.Contains(a.opts.AllowedOrigins, ref.Scheme+"://"+ref.Host) &&
+		r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document" {
 		return true, nil
 	}
 	return false, a.render(w, http.StatusOK, askPage, map[string]any{
-		"Application": a.opts.Application, "User": u.ID(), "Integration": displayName(in), "Action": r.URL.RequestURI(),
+		"Application": a.opts.Application, "User": u.ID(), "Person": u.Person(), "Integration": displayName(in), "Action": r.URL.RequestURI(),
 	})
 }
 
@@ -187,15 +188,25 @@ func (a *api) hop(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
+// navigates refuses what a browser asks for a page of ours for otherwise than to show it in a window of its own: pictures,
+// frames and scripts of other pages could set its cookies unseen (Fetch Metadata Request Headers; security 1).
+func navigates(r *http.Request) error {
+	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
+	if mode != "" && mode != "navigate" || dest != "" && dest != "document" {
+		return &Error{http.StatusForbidden, "origin", "This page is shown in a window of its own only. Start again in the application."}
+	}
+	return nil
+}
+
 // guessed does what begins with a secret of a URL, which nobody should try many of (security 28).
 func (a *api) guessed(r *http.Request, do func() error) error {
 	address := a.limits.address(r)
-	if err := a.limits.failed.peek(address); err != nil {
+	if err := a.limits.links.peek(address); err != nil {
 		return err
 	}
 	err := do()
 	if errors.Is(err, core.ErrSession) || errors.Is(err, core.ErrBrowser) {
-		_ = a.limits.failed.take(address) // this one was looked at
+		_ = a.limits.links.take(address) // this one was looked at
 	}
 	return err
 }
@@ -230,10 +241,10 @@ func (a *api) leave(w http.ResponseWriter, r *http.Request, handle string) error
 // callbackPath is the path of core.Options.CallbackURL; empty without OAuth.
 func (a *api) callbackPath() string {
 	u, err := url.Parse(a.engine.CallbackURL())
-	if err != nil || a.engine.CallbackURL() == "" {
+	if err != nil {
 		return ""
 	}
-	return strings.TrimRight(u.Path, "/")
+	return u.Path
 }
 
 // callback is where the provider sends the browser back to.

@@ -25,7 +25,7 @@ type Options struct {
 	// Application is what people know the application as, on pages that ask them; empty means "This application".
 	Application string
 	// AllowedOrigins are the origins of the application's pages ("https://app.example.com"), compared exactly: only from them
-	// does a flow begin without a click, and only to them are messages posted. Empty means that every flow asks.
+	// does a flow begin without a click, and only to them are messages posted. Empty means that no window can be opened: OAuth does not work then.
 	AllowedOrigins []string
 	// LegacyNavigation serves the flow of SDKs before 2.2.3, in which one navigation with the user token in its URL leads
 	// straight to the provider. False refuses it.
@@ -51,6 +51,9 @@ type Options struct {
 	// the same method and path as the same account is 429 here, and the provider is not asked. 0 means 1 minute, less than 0
 	// that nothing is held back.
 	ProxyHold time.Duration
+
+	// ProxyConcurrent is how many proxied requests of one user may go on at a time; 0 means 256.
+	ProxyConcurrent int
 
 	// Rate is how many requests of one user token are taken a second, in bursts of five times as many; 0 means 200, less than 0
 	// no limit. FailureRate is how many tokens from one address may be refused a second, in bursts of ten times as many,
@@ -102,6 +105,7 @@ func (o *Options) prepare(e *core.Engine) (Options, error) {
 	p.ProxyIdle = cmp.Or(p.ProxyIdle, time.Minute)
 	p.ProxyWrap = cmp.Or(p.ProxyWrap, 1<<20)
 	p.ProxyHold = cmp.Or(p.ProxyHold, time.Minute)
+	p.ProxyConcurrent = cmp.Or(p.ProxyConcurrent, 256)
 	p.Rate = cmp.Or(p.Rate, 200)
 	p.FailureRate = cmp.Or(p.FailureRate, 5)
 	if p.Logger == nil {
@@ -117,13 +121,15 @@ func (o *Options) prepare(e *core.Engine) (Options, error) {
 		}
 	}
 	switch {
-	case p.MaxBody < 0, p.ProxyMaxBody < 0, p.ProxyWrap < 0, p.ProxyWrap > 1<<30:
+	case p.ProxyConcurrent < 0, p.MaxBody < 0, p.ProxyMaxBody < 0, p.ProxyWrap < 0, p.ProxyWrap > 1<<30:
 		return p, errors.New("a limit is negative, or proxyWrap more than 1 GiB")
 	case p.ProxyTimeout < 0, p.ProxyIdle < 0:
 		return p, errors.New("a timeout is negative")
 	}
 	return p, nil
 }
+
+var errCallbackPath = errors.New("core.Options.CallbackURL needs a path that is no other route's, like /callback")
 
 // checkPublicURL refuses a URL under which flows would not be safe (security 2 and 6).
 func checkPublicURL(public, callback string) error {
@@ -137,6 +143,9 @@ func checkPublicURL(public, callback string) error {
 		return nil // no OAuth
 	}
 	c, err := url.Parse(callback)
+	if err == nil && c.Path == "" {
+		return errCallbackPath
+	}
 	if err != nil || c.Scheme != u.Scheme || c.Host != u.Host {
 		return fmt.Errorf("publicUrl: core.Options.CallbackURL (%s) has to lie under it (%s): a cookie does not cross hosts", callback, public)
 	}

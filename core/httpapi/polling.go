@@ -82,12 +82,11 @@ func (a *api) getSession(w http.ResponseWriter, r *http.Request) error {
 			return nil
 		}
 		if over == nil {
-			done, ok := a.limits.hold(u.ID())
-			defer done()
-			if !ok {
+			if !a.limits.polls.enter(u.ID()) {
 				a.write(w, http.StatusOK, struct{}{})
 				return nil
 			}
+			defer a.limits.polls.leave(u.ID()) // once: over is set below
 			hold := a.polls.early
 			if result != nil && a.now().Sub(result.Began) >= lateness {
 				hold = a.polls.late
@@ -97,6 +96,9 @@ func (a *api) getSession(w http.ResponseWriter, r *http.Request) error {
 			over = timer.C
 		}
 		more, err := a.wait(r.Context(), over, ring)
+		if err == nil { // the token may have been revoked, or its user disabled, meanwhile (security 13)
+			u, err = a.caller(r)
+		}
 		if err != nil {
 			return err
 		}

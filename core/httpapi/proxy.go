@@ -64,6 +64,10 @@ func (p *proxy) serve(w http.ResponseWriter, r *http.Request, t target) error {
 	case r.ContentLength > p.a.opts.ProxyMaxBody:
 		return errTooLarge
 	}
+	if !p.a.limits.proxied.enter(u.ID()) {
+		return &limitedError{time.Second}
+	}
+	defer p.a.limits.proxied.leave(u.ID())
 	in, err := p.a.known.find(r.Context(), p.a, t.integration)
 	if err != nil {
 		return err

@@ -38,6 +38,7 @@ func (p *proxy) relay(w http.ResponseWriter, r *http.Request, resp *http.Respons
 		wrapped(h)
 		start = append(start, '}')
 		h["Content-Length"] = []string{strconv.Itoa(len(start))}
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(p.a.opts.ProxyIdle))
 		w.WriteHeader(resp.StatusCode)
 		_, _ = w.Write(start)
 	case good && isJSON(resp.Header) && !whole && looksJSON(content): // too large to look at all of it
@@ -78,11 +79,15 @@ func isJSON(h http.Header) bool {
 	return kind == "application/json" || strings.HasSuffix(kind, "+json")
 }
 
-// closed reports whether a document ends as it begins: what stands between is for the client to read, who has to parse it
-// anyway, and going through it twice would cost a good part of what the whole proxy costs.
+// checkedTo is how much JSON is checked whole. Of more it is only looked at whether it ends as it begins: the client has to
+// parse it anyway, and going through it twice would cost a good part of what the whole proxy costs. What a provider puts
+// beside "output" in that way is the provider's all the same.
+const checkedTo = 64 << 10
+
+// closed reports whether a document is whole.
 func closed(content []byte) bool {
 	text := bytes.Trim(content, " \t\r\n")
-	if len(text) < 2 || text[0] != '{' && text[0] != '[' {
+	if len(text) <= checkedTo || text[0] != '{' && text[0] != '[' {
 		return json.Valid(text)
 	}
 	return text[len(text)-1] == text[0]+2 // in ASCII each bracket is two before its partner
@@ -140,6 +145,7 @@ func (p *proxy) refused(w http.ResponseWriter, r *http.Request, resp *http.Respo
 	noteFailure(r, "upstream")
 	wrapped(w.Header())
 	message := providersMessage(content)
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(p.a.opts.ProxyIdle))
 	p.a.write(w, resp.StatusCode, map[string]any{
 		"message": message, "code": "upstream", "status": resp.StatusCode, "output": output,
 		"meta": map[string]any{ // all that the SDK makes the text of its Error of, where it is marked like this

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"slices"
 
@@ -159,26 +160,49 @@ func (a *api) runWorkflow(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	noteCredential(r, c.ID)
-	return a.opts.Workflows.Run(&relayed{ResponseWriter: w}, r, u, id, core.Selector{Integration: integration, Credential: c.ID, Configuration: sel.Configuration})
+	answer := &relayed{ResponseWriter: w, own: w.Header().Clone()}
+	err = a.opts.Workflows.Run(answer, r, u, id, core.Selector{Integration: integration, Credential: c.ID, Configuration: sel.Configuration})
+	switch {
+	case err != nil && answer.begun: // the client must not take what came for all
+		panic(http.ErrAbortHandler)
+	case err != nil:
+		answer.clean()
+		return err
+	case !answer.begun:
+		answer.WriteHeader(http.StatusOK)
+	}
+	return nil
 }
 
 // relayed is an answer that a workflow wrote: nothing of it acts on our origin in a browser (security 20).
 type relayed struct {
 	http.ResponseWriter
+	own   http.Header // what we had set before
 	begun bool
 }
 
 func (w *relayed) WriteHeader(status int) {
 	if !w.begun {
 		w.begun = status >= 200
-		for name, drop := range silenced {
-			if drop {
-				w.Header().Del(name)
-			}
-		}
+		w.clean()
 		secure(w.Header())
 	}
 	w.ResponseWriter.WriteHeader(status)
+}
+
+// clean takes away the headers that are not a workflow's to set, and puts ours back.
+func (w *relayed) clean() {
+	h := w.Header()
+	maps.DeleteFunc(h, func(name string, _ []string) bool { return among(http.CanonicalHeaderKey(name), silenced, silencedBy) })
+	maps.Copy(h, w.own)
+}
+
+// FlushError is for http.ResponseController, which would else flush what is below.
+func (w *relayed) FlushError() error {
+	if !w.begun {
+		w.WriteHeader(http.StatusOK)
+	}
+	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
 func (w *relayed) Write(p []byte) (int, error) {

@@ -198,6 +198,8 @@ func connect(t *testing.T, s *server, token string) string {
 		t.Fatal(err)
 	}
 	req.Header.Set("Referer", s.at.App+"/")
+	req.Header.Set("Sec-Fetch-Mode", "navigate")
+	req.Header.Set("Sec-Fetch-Dest", "document")
 	nonce, err := browser.Client().Do(req)
 	if err != nil {
 		t.Fatal(err)

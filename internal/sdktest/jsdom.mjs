@@ -1,6 +1,7 @@
 // The driver in jsdom: a page without a screen. The SDK is loaded as it is; window.open gives it a window that is played here,
 // with cookies of its own.
 import {readFileSync} from 'node:fs'
+import {request} from 'node:http'
 import {createRequire} from 'node:module'
 import {env, step, walk, within} from './walk.mjs'
 
@@ -19,6 +20,15 @@ function local(address) {
 
 let window, choice, jar = new Map()
 
+// navigate asks for a page as a browser's window does, which fetch cannot.
+const navigate = (address, headers) => new Promise((resolve, reject) => {
+  request(address, {headers: {'Sec-Fetch-Mode': 'navigate', 'Sec-Fetch-Dest': 'document', ...headers}}, response => {
+    let text = ''
+    response.setEncoding('utf8').on('data', part => { text += part }).on('error', reject)
+      .on('end', () => resolve({status: response.statusCode, headers: response.headers, text}))
+  }).on('error', reject).end()
+})
+
 // Popup is the window of an OAuth flow: it follows redirects, keeps cookies, and loses its opener where a browser would.
 class Popup {
   closed = false
@@ -32,16 +42,15 @@ class Popup {
   close() { this.closed = true }
   async #go(address, referer) {
     for (;;) {
-      const response = await fetch(local(address), {
-        redirect: 'manual', headers: {Cookie: [...jar].map(c => c.join('=')).join('; '), ...referer && {Referer: new URL(referer).origin + '/'}},
+      const {status, headers, text} = await navigate(local(address), {
+        Cookie: [...jar].map(c => c.join('=')).join('; '), ...referer && {Referer: new URL(referer).origin + '/'},
       })
-      for (const cookie of response.headers.getSetCookie()) jar.set(...cookie.split(';')[0].split(/=(.*)/s, 2))
-      const text = await response.text()
-      if (response.headers.get('Cross-Origin-Opener-Policy') === 'same-origin') this.opener = null
+      for (const cookie of headers['set-cookie'] ?? []) jar.set(...cookie.split(';')[0].split(/=(.*)/s, 2))
+      if (headers['cross-origin-opener-policy'] === 'same-origin') this.opener = null
       this.address = address
-      if (response.status >= 300 && response.status < 400) {
-        referer = response.headers.get('Referrer-Policy') === 'no-referrer' ? undefined : referer
-        address = new URL(response.headers.get('Location'), address).href
+      if (status >= 300 && status < 400) {
+        referer = headers['referrer-policy'] === 'no-referrer' ? undefined : referer
+        address = new URL(headers.location, address).href
       } else if (address.startsWith(`${env.provider}/consent?`)) {
         const query = new URL(address).search
         address = choice === 'deny' ? `${env.provider}/deny${query}` : `${env.provider}/authorize${query}&login_hint=${choice}`

@@ -118,6 +118,12 @@ func (d *Door) Judge(ctx context.Context, token string) (Visitor, error) {
 	return Visitor{User: claims.Subject, Person: claims.Person, TokenID: claims.ID, Permissions: set.For(claims.Person)}, nil
 }
 
+// Remembers reports whether a token was verified a moment ago, under what is declared.
+func (d *Door) Remembers(token string) bool {
+	seen := d.seen.Load()
+	return seen != nil && seen.verifier != nil && seen.verifier.Remembers(token)
+}
+
 // Forget has the next token judged by what is declared then: this process has changed that.
 func (d *Door) Forget() {
 	d.mu.Lock()

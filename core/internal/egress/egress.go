@@ -171,6 +171,10 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		res.Body.Close()
 		return nil, &Error{Host: host, Kind: Protocol, Sent: true, Err: errUpgraded}
 	}
+	if res.StatusCode < 200 || res.StatusCode > 999 { // RFC 9110 §15; who passes it on would fail
+		res.Body.Close()
+		return nil, &Error{Host: host, Kind: Protocol, Sent: true, Err: errStatus}
+	}
 	// As http.RoundTripper promises; what the base set carries our trace.
 	res.Request = req
 	res.Body = &body{ReadCloser: res.Body, ctx: req.Context(), host: host}

@@ -74,6 +74,7 @@ var (
 	errHostHeader = errors.New("the Host of the request differs from its URL")
 	errConnect    = errors.New("CONNECT is refused")
 	errUpgrade    = errors.New("a protocol upgrade is refused")
+	errStatus     = errors.New("the server answered with a status that there is not")
 	errUpgraded   = errors.New("the server switched protocols without being asked")
 	errHeaderName = errors.New("the name of a header is malformed")
 )
