@@ -274,7 +274,11 @@ func TestSecurity27_KeyInQuery(t *testing.T) {
 	api := http.NewServeMux()
 	api.HandleFunc("/test", func(rw http.ResponseWriter, _ *http.Request) { _, _ = rw.Write([]byte("{}")) })
 	api.HandleFunc("/cut/", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
-	api.HandleFunc("/fine/", func(rw http.ResponseWriter, _ *http.Request) { _, _ = rw.Write([]byte("fine")) })
+	api.HandleFunc("/fine/", func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("Link", "<"+r.URL.String()+`&page=2>; rel="next"`) // as lists do that have pages
+		rw.Header().Set("Content-Location", "/fine/?api_key="+url.QueryEscape(key))
+		_, _ = rw.Write([]byte("fine"))
+	})
 	api.HandleFunc("/away", func(rw http.ResponseWriter, r *http.Request) {
 		http.Redirect(rw, r, "https://other.example.com/?"+r.URL.RawQuery, http.StatusFound)
 	})

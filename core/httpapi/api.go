@@ -23,6 +23,7 @@ type api struct {
 	limits *limits
 	bell   *bell
 	polls  pollTimes
+	body   time.Duration // bodyTime, but for tests
 	told   *telemetry.Instruments
 	proxy  *proxy
 	known  integrations
@@ -44,7 +45,7 @@ func New(engine *core.Engine, o *Options) (http.Handler, error) {
 	k := engine.Kernel()
 	a := &api{
 		engine: engine, kernel: k, opts: opts, log: opts.Logger, mux: http.NewServeMux(), limits: newLimits(&opts), bell: newBell(k),
-		polls: usualTimes, told: k.Telemetry(), isPage: map[string]bool{}, now: k.Now, closing: make(chan struct{}),
+		polls: usualTimes, body: bodyTime, told: k.Telemetry(), isPage: map[string]bool{}, now: k.Now, closing: make(chan struct{}),
 	}
 	a.close = sync.OnceFunc(func() { close(a.closing) })
 	a.proxy = newProxy(a)
@@ -180,7 +181,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		setCORS(w.Header())
 		control := http.NewResponseController(w)
 		if r.ContentLength != 0 { // also where nobody reads the body: net/http does, before the next request
-			_ = control.SetReadDeadline(time.Now().Add(bodyTime))
+			_ = control.SetReadDeadline(time.Now().Add(a.body))
 		}
 		_ = control.SetWriteDeadline(time.Now().Add(a.polls.late + answerTime)) // each time: it outlives a request
 		target, proxied := proxyTarget(written(r.URL))

@@ -12,6 +12,9 @@ func SetHolds(h http.Handler, early, late, look time.Duration) {
 	h.(*api).polls = pollTimes{early, late, look}
 }
 
+// SetBodyTime sets how long a handler waits for a body, before it is used.
+func SetBodyTime(h http.Handler, d time.Duration) { h.(*api).body = d }
+
 // Routes are the patterns of a handler, that of the Proxy API among them.
 func Routes(h http.Handler) []string {
 	return append(slices.Sorted(maps.Keys(h.(*api).isPage)), proxyRoute)

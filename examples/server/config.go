@@ -39,6 +39,9 @@ type config struct {
 	LegacyNavigation bool `json:"legacyNavigation"`
 	// Unselected is "refuse" or "oldest": what happens to a call that names no account where there are several.
 	Unselected core.Unselected `json:"unselected"`
+	// ClientAddressHeader is the header in which a reverse proxy before this program says from which address a request came,
+	// "X-Real-Ip". Name one only where every request comes through that proxy, which sets it itself. Empty means none.
+	ClientAddressHeader string `json:"clientAddressHeader"`
 	// PrivateHosts are "host:port" on this machine or network that providers may have.
 	PrivateHosts []string `json:"privateHosts"`
 	// Integrations are documented in docs/integration.md.

@@ -50,6 +50,9 @@ func serve(ctx context.Context, out io.Writer, f *flags, cfg *config) (err error
 	}
 
 	options := &httpapi.Options{PublicURL: at.Public, Application: cfg.Application, LegacyNavigation: cfg.LegacyNavigation}
+	if header := cfg.ClientAddressHeader; header != "" {
+		options.ClientAddress = func(r *http.Request) string { return r.Header.Get(header) }
+	}
 	var d *demo
 	if f.demo {
 		if d, err = newDemo(f.demoKey, cfg, at.Public); err != nil {
