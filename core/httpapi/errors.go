@@ -8,9 +8,11 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/polycred/polycred/core"
+	"github.com/polycred/polycred/core/usertoken"
 )
 
 // The codes that the public SDK knows: it does not log the user out on them, whatever the status.
@@ -105,6 +107,8 @@ func failureOf(err error, request string) failure {
 	case errors.As(err, &input): // says which field, and what it takes
 		f.Message = input.Field + " " + input.Reason + "."
 		f.Meta["field"] = input.Field
+	case errors.Is(err, usertoken.ErrToken): // for who mints tokens; it holds nothing of this one
+		f.Meta["detail"] = strings.TrimPrefix(err.Error(), "authenticate: ")
 	case errors.As(err, &ambiguous):
 		f.Meta["candidates"] = candidates(ambiguous.Candidates)
 	case errors.As(err, &provider):
