@@ -46,9 +46,9 @@ func (e *Engine) authenticate(ctx context.Context, token string) (*User, error) 
 	if err := e.checkUser(ctx, visitor.User); err != nil {
 		return nil, err
 	}
-	return &User{
-		e: e, id: visitor.User, person: visitor.Person, tokenID: visitor.TokenID, authority: authorityOf(visitor.Permissions),
-	}, nil
+	narrowed := authorityOf(visitor.Permissions)
+	narrowed.uses = visitor.Everything
+	return &User{e: e, id: visitor.User, person: visitor.Person, tokenID: visitor.TokenID, authority: narrowed}, nil
 }
 
 // Authorize returns the account that sel names, or the one to use when it names none, if the handle may do with it what p is:

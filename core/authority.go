@@ -32,9 +32,15 @@ type authority struct {
 	raw func() []byte // as a session keeps it
 	may func(action, *subject) bool
 
+	uses   bool                                                    // it may send requests as every account of the user
 	user   bool                                                    // whether it may change what is stored of the connected user: User.UpdateMeta
 	any    func(p permission.Permission, integration string) bool  // User.May
 	grants func(p permission.Permission, credential *subject) bool // User.Authorize
+}
+
+// unbounded reports whether the handle may do that to every account, so that nothing of one has to be known first.
+func (u *User) unbounded(a action) bool {
+	return u.authority == nil || a == actUse && u.authority.uses
 }
 
 // may reports whether the handle may do that.

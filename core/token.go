@@ -141,7 +141,7 @@ func (u *User) stored(ctx context.Context, sel Selector, a action) (tokenRecord,
 
 // read is stored where the store is asked.
 func (u *User) read(ctx context.Context, sel Selector, a action) (tokenRecord, error) {
-	if u.authority == nil && sel.Configuration == "" {
+	if u.unbounded(a) && sel.Configuration == "" {
 		if id, ok := canonicalUUID(strings.TrimSpace(sel.Credential)); ok { // the usual way: one read of the store
 			if err := u.check(); err != nil {
 				return tokenRecord{}, err
@@ -149,7 +149,7 @@ func (u *User) read(ctx context.Context, sel Selector, a action) (tokenRecord, e
 			return u.tokenOf(ctx, sel, id)
 		}
 	}
-	if u.authority != nil || sel.byName() { // both need the whole record
+	if !u.unbounded(a) || sel.byName() { // both need the whole record
 		whole, err := u.find(ctx, sel)
 		if err == nil {
 			err = u.allow(a, &whole)

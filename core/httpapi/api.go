@@ -183,19 +183,21 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength != 0 { // also where nobody reads the body: net/http does, before the next request
 			_ = control.SetReadDeadline(time.Now().Add(a.body))
 		}
-		_ = control.SetWriteDeadline(time.Now().Add(a.polls.late + answerTime)) // each time: it outlives a request
 		target, proxied := proxyTarget(written(r.URL))
 		if r.Method == http.MethodOptions && (!proxied || r.Header.Get("Authorization") == "") { // a preflight never has that
+			_ = control.SetWriteDeadline(time.Now().Add(answerTime))
 			a.preflight(w, r)
 			return
 		}
 		if proxied {
 			noteRoute(r, proxyRoute)
 			if err := a.proxy.serve(w, r, target); err != nil {
+				_ = control.SetWriteDeadline(time.Now().Add(answerTime))
 				a.fail(w, r, err)
 			}
 			return
 		}
+		_ = control.SetWriteDeadline(time.Now().Add(a.polls.late + answerTime)) // each time: it outlives a request
 		if escaped := r.URL.EscapedPath(); escaped != path.Clean("/"+escaped) { // the mux would redirect
 			a.fail(w, r, errNoRoute)
 			return

@@ -8,11 +8,13 @@ import (
 // exposed are the headers of answers that scripts may read.
 const exposed = "ETag, Retry-After, " + headerUsed + ", " + headerUpstream + ", " + headerRequestID
 
+// These are shared by all answers: nobody changes a value in place.
+var anyOrigin, exposedHeader = []string{"*"}, []string{exposed}
+
 // setCORS lets scripts of any origin read the answer, errors included: what counts is the user token, which no browser adds
 // by itself. Routes that read a cookie take it away again.
 func setCORS(h http.Header) {
-	h.Set("Access-Control-Allow-Origin", "*")
-	h.Set("Access-Control-Expose-Headers", exposed)
+	h["Access-Control-Allow-Origin"], h["Access-Control-Expose-Headers"] = anyOrigin, exposedHeader
 }
 
 func dropCORS(h http.Header) {

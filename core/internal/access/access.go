@@ -87,6 +87,7 @@ type Visitor struct {
 	User, Person string
 	TokenID      string
 	Permissions  *permission.Set // for the person
+	Everything   bool            // the token says nothing about permissions: they are permission.All
 }
 
 // Judge verifies a token. Errors: usertoken.ErrToken (also for a policy that is not there, or that the token cannot fill),
@@ -115,7 +116,10 @@ func (d *Door) Judge(ctx context.Context, token string) (Visitor, error) {
 			return Visitor{}, err
 		}
 	}
-	return Visitor{User: claims.Subject, Person: claims.Person, TokenID: claims.ID, Permissions: set.For(claims.Person)}, nil
+	return Visitor{
+		User: claims.Subject, Person: claims.Person, TokenID: claims.ID, Permissions: set.For(claims.Person),
+		Everything: claims.Policy == "" && !claims.HasPermissions,
+	}, nil
 }
 
 // Remembers reports whether a token was verified a moment ago, under what is declared.

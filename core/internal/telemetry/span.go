@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 
-	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 )
@@ -48,23 +47,31 @@ type Span struct {
 	result string
 }
 
+// The kinds of spans, made once.
+var (
+	internalKind = []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindInternal)}
+	serverKind   = []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)}
+	clientKind   = []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindClient)}
+)
+
 // Start begins a span, below the one in ctx if there is one. Both names may be empty; credential is an id.
 func (i *Instruments) Start(ctx context.Context, name Name, integration, credential string) (context.Context, *Span) {
-	kind := trace.SpanKindInternal
+	kind := internalKind
 	switch {
 	case name == SpanServed:
-		kind = trace.SpanKindServer
+		kind = serverKind
 	case slices.Contains(outward, name):
-		kind = trace.SpanKindClient
+		kind = clientKind
 	}
-	attributes := make([]attribute.KeyValue, 0, 2)
-	if integration != "" {
-		attributes = append(attributes, keyIntegration.String(integration))
+	ctx, span := i.tracer.Start(ctx, string(name), kind...)
+	if span.IsRecording() { // attributes cost, and most spans are nobody's
+		if integration != "" {
+			span.SetAttributes(keyIntegration.String(integration))
+		}
+		if credential != "" {
+			span.SetAttributes(keyCredential.String(credential))
+		}
 	}
-	if credential != "" {
-		attributes = append(attributes, keyCredential.String(credential))
-	}
-	ctx, span := i.tracer.Start(ctx, string(name), trace.WithSpanKind(kind), trace.WithAttributes(attributes...))
 	return ctx, &Span{span: span, result: resultPanic}
 }
 
