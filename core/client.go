@@ -69,7 +69,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	t.u.used(req.Context(), record.Integration, record.ID, "client")
 	t.u.e.telemetry.Issued(req.Context(), record.Integration, telemetry.UseClient)
-	return t.u.exchange(t.u.e.out, req, &record, p, false)
+	return t.u.exchange(t.u.e.out, req, &record, p)
 }
 
 // unsent is why a request was not sent. Its body is closed then too, as http.RoundTripper promises; once it is sent, that is
@@ -83,9 +83,9 @@ func unsent(req *http.Request, err error) error {
 
 // exchange sends a request as an account, and once more where the provider refused a token that could be replaced: then
 // record becomes the one with the new token.
-func (u *User) exchange(out http.RoundTripper, req *http.Request, record *tokenRecord, p *provider, own bool) (*http.Response, error) {
+func (u *User) exchange(out http.RoundTripper, req *http.Request, record *tokenRecord, p *provider) (*http.Response, error) {
 	ctx, e := req.Context(), u.e
-	resp, err := e.send(out, p, req, req.Body, record, own)
+	resp, err := e.send(out, p, req, req.Body, record)
 	if err != nil || p.OAuth2 == nil {
 		return resp, err
 	}
@@ -114,7 +114,7 @@ func (u *User) exchange(out http.RoundTripper, req *http.Request, record *tokenR
 	}
 	_ = resp.Body.Close() // not read to its end, which only the provider knows
 	*record = renewed
-	return e.send(out, p, req, body, record, own)
+	return e.send(out, p, req, body, record)
 }
 
 // prepare returns the token and the integration to send a request with, if it may be sent.
@@ -170,16 +170,11 @@ func (e *Engine) providerOf(ctx context.Context, record *tokenRecord) (*provider
 
 // send sends a copy of req with the account's authorisation. The response names req itself as its request, so that
 // nobody finds the token there.
-func (e *Engine) send(via http.RoundTripper, p *provider, req *http.Request, body io.ReadCloser, record *tokenRecord, own bool) (*http.Response, error) {
+func (e *Engine) send(via http.RoundTripper, p *provider, req *http.Request, body io.ReadCloser, record *tokenRecord) (*http.Response, error) {
 	ctx, span := e.telemetry.Start(req.Context(), telemetry.SpanRequest, p.Name, record.ID)
 	defer span.End()
 	span.Method(req.Method)
-	var out *http.Request
-	if own { // its header is nobody else's
-		out = req.WithContext(ctx)
-	} else {
-		out = req.Clone(ctx)
-	}
+	out := req.Clone(ctx)
 	out.Body = body
 	if out.Header == nil {
 		out.Header = http.Header{}

@@ -62,7 +62,7 @@ func (up *Upstream) BaseURL() (*url.URL, error) {
 }
 
 // RoundTrip sends the request as the account, as User.Client does: only to hosts that the integration allows, with its token
-// set, and refreshed where it has to be. It writes to the request's header. The context of the request bounds how long it waits for an answer. Redirects are
+// set, and refreshed where it has to be. The context of the request bounds how long it waits for an answer. Redirects are
 // returned, not followed; a request that follows one names the answer that redirects (http.Request.Response), and goes only to
 // the same host, as the same account. Errors: ErrHostNotAllowed, ProviderError, ErrConflict, ErrReconnect and the others of
 // User.Token.
@@ -75,7 +75,7 @@ func (up *Upstream) RoundTrip(req *http.Request) (*http.Response, error) {
 		up.u.used(req.Context(), record.Integration, record.ID, "proxy")
 		up.u.e.telemetry.Issued(req.Context(), record.Integration, telemetry.UseProxy)
 	}
-	resp, err := up.u.exchange(up.u.e.out.Patient(), req, &record, p, true)
+	resp, err := up.u.exchange(up.u.e.out.Patient(), req, &record, p)
 	up.record = record
 	return resp, err
 }
