@@ -89,18 +89,22 @@ func (a *api) disableWorkflow(w http.ResponseWriter, r *http.Request) error {
 	return a.switchWorkflow(w, r, false)
 }
 
+// workflowCall is who calls, which workflow the path names, and which account the headers do.
+func (a *api) workflowCall(r *http.Request) (u *core.User, id string, sel core.Selector, err error) {
+	if u, err = a.caller(r); err != nil {
+		return nil, "", sel, err
+	}
+	id = r.PathValue("workflow")
+	integration, err := a.integrationOf(r.Context(), id)
+	if err == nil {
+		sel, err = selected(r, integration)
+	}
+	return u, id, sel, err
+}
+
 // switchWorkflow is row 19.
 func (a *api) switchWorkflow(w http.ResponseWriter, r *http.Request, on bool) error {
-	u, err := a.caller(r)
-	if err != nil {
-		return err
-	}
-	id := r.PathValue("workflow")
-	integration, err := a.integrationOf(r.Context(), id)
-	if err != nil {
-		return err
-	}
-	sel, err := selected(r, integration)
+	u, id, sel, err := a.workflowCall(r)
 	if err != nil {
 		return err
 	}
@@ -142,16 +146,7 @@ func (a *api) integrationOf(ctx context.Context, workflow string) (string, error
 
 // runWorkflow is row 22.
 func (a *api) runWorkflow(w http.ResponseWriter, r *http.Request) error {
-	u, err := a.caller(r)
-	if err != nil {
-		return err
-	}
-	id := r.PathValue("workflow")
-	integration, err := a.integrationOf(r.Context(), id)
-	if err != nil {
-		return err
-	}
-	sel, err := selected(r, integration)
+	u, id, sel, err := a.workflowCall(r)
 	if err != nil {
 		return err
 	}
@@ -161,7 +156,7 @@ func (a *api) runWorkflow(w http.ResponseWriter, r *http.Request) error {
 	}
 	noteCredential(r, c.ID)
 	answer := &relayed{ResponseWriter: w, own: w.Header().Clone()}
-	err = a.opts.Workflows.Run(answer, r, u, id, core.Selector{Integration: integration, Credential: c.ID, Configuration: sel.Configuration})
+	err = a.opts.Workflows.Run(answer, r, u, id, core.Selector{Integration: sel.Integration, Credential: c.ID, Configuration: sel.Configuration})
 	switch {
 	case err != nil && answer.begun: // the client must not take what came for all
 		panic(http.ErrAbortHandler)
